@@ -1,0 +1,87 @@
+"""Every error that Fourgate raises on purpose.
+
+::
+
+    FourgateError
+    ├── SettingsError        a setting is unknown, missing or malformed        (exit code 2)
+    ├── SourceError          a source or one of its payloads cannot be read    (exit code 3)
+    │   └── RefusedPayload   one payload is hostile or broken; the rest goes on
+    ├── ContractError        a batch as a whole breaks its contract            (exit code 4)
+    ├── LakeError            the lake is missing, locked or not as recorded    (exit code 5)
+    ├── WarehouseError       PostgreSQL refuses or cannot be reached           (exit code 6)
+    ├── RegistryError        MLflow refuses or cannot be reached               (exit code 7)
+    │   └── ArtifactRefused  a model file is not the one that was promoted
+    ├── NotEnoughData        a step needs more history; says how much          (exit code 8)
+    └── StackError           a process of the embedded stack did not start     (exit code 9)
+
+A message says what went wrong, where, and what would have been right.
+"""
+
+
+class FourgateError(Exception):
+    """Root of the tree. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class SettingsError(FourgateError):
+    """A setting is unknown, missing or malformed."""
+
+    exit_code = 2
+
+
+class SourceError(FourgateError):
+    """A source, or the folder behind it, cannot be read."""
+
+    exit_code = 3
+
+
+class RefusedPayload(SourceError):
+    """One payload is hostile or broken.
+
+    `reason` is a short code for `rejected_rows.reason`, e.g. ``truncated_xml``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ContractError(FourgateError):
+    """A batch as a whole breaks its contract."""
+
+    exit_code = 4
+
+
+class LakeError(FourgateError):
+    """The lake is missing, locked or not as the ledger recorded it."""
+
+    exit_code = 5
+
+
+class WarehouseError(FourgateError):
+    """PostgreSQL refuses or cannot be reached."""
+
+    exit_code = 6
+
+
+class RegistryError(FourgateError):
+    """MLflow refuses or cannot be reached."""
+
+    exit_code = 7
+
+
+class ArtifactRefused(RegistryError):
+    """A model file is not the promoted one, or holds a type that is not allowed."""
+
+
+class NotEnoughData(FourgateError):
+    """A step needs more history than there is; the message gives both numbers."""
+
+    exit_code = 8
+
+
+class StackError(FourgateError):
+    """A process of the embedded stack did not start or did not stop."""
+
+    exit_code = 9

@@ -1,0 +1,126 @@
+"""What can be configured: one frozen value, read once from the environment.
+
+Sources, first wins: process environment, ``.env`` in the working folder,
+``<home>/stack.env`` (written by the embedded stack). Every name starts with ``FOURGATE_``.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ml.errors import SettingsError
+
+PREFIX = "FOURGATE_"
+MODELS = ("test_selection",)
+GATES = ("data_quality", "statistical", "stability", "consistency")
+
+
+class Settings(BaseSettings):
+    """Every setting with its unit and default; `.env.example` is generated from it."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(
+        Path(".fourgate"), description="folder of all local state: lake, landing, logs, embedded servers"
+    )
+    lake_uri: str = Field("", description="Delta tables: folder or s3://, gs://, abfss:// address; empty = <home>/lake")
+    warehouse_dsn: SecretStr = Field(
+        SecretStr(""), description="PostgreSQL address of the role that the pipeline writes with"
+    )
+    warehouse_admin_dsn: SecretStr = Field(
+        SecretStr(""), description="PostgreSQL address of the owner role; used by migrations only"
+    )
+    mlflow_tracking_uri: str = Field("", description="address of the MLflow server, e.g. http://127.0.0.1:5000")
+    airflow_url: str = Field("", description="address of the Airflow pages, e.g. http://127.0.0.1:8080; for links only")
+    history: str = Field("", description="history folder to collect; empty = the simulated history in <home>/simulated")
+    engine: Literal["duckdb"] = Field("duckdb", description="query engine that builds the features")
+    clock: Literal["history", "wall"] = Field(
+        "history",
+        description="what a stage takes as now without --as-of: the end of the collected history, or the wall clock",
+    )
+    threads: int = Field(2, ge=1, le=256, description="threads of the query engine and of model fitting")
+    seed: int = Field(20260101, ge=0, le=2**32 - 1, description="seed of the simulator, of fitting and of resampling")
+    author_salt: SecretStr = Field(
+        SecretStr("fourgate"), description="salt of the author hash; set your own so that hashes cannot be looked up"
+    )
+    gates_file: Path = Field(
+        Path(__file__).parent / "gates" / "thresholds.toml", description="versioned thresholds of the four gates"
+    )
+    max_payload_mb: int = Field(200, ge=1, le=100_000, description="MB; a larger report file is refused")
+    test_share: float = Field(
+        0.4, ge=0.1, le=0.8, description="share of runs (0..1), the latest ones, kept for judging the first champion"
+    )
+    outage_share: float = Field(
+        0.5, gt=0, le=1, description="share of failed results (0..1) above which a run counts as an outage"
+    )
+    selection_budget: float = Field(
+        0.3, gt=0, le=1, description="share of tests (0..1) that a published selection may run"
+    )
+    publish_runs: int = Field(
+        20, ge=0, le=100_000, description="runs before as-of that a replay publishes, each as of its start"
+    )
+    postgres_port: int = Field(54329, ge=1024, le=65535, description="port of the embedded PostgreSQL, on loopback")
+    mlflow_port: int = Field(5000, ge=1024, le=65535, description="port of the embedded MLflow, on loopback")
+    airflow_port: int = Field(8080, ge=1024, le=65535, description="port of the embedded Airflow, on loopback")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the values handed over count: `load_settings` alone decides where they come from."""
+        return (init_settings,)
+
+    @property
+    def lake(self) -> str:
+        """Address of the Delta tables."""
+        return self.lake_uri or str(self.home.absolute() / "lake")
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: a ``FOURGATE_`` variable is unknown or malformed; names it and what would be right.
+    """
+    environ = os.environ if environ is None else environ
+    local = _named(dotenv_values(".env"))
+    home = Path(environ.get(f"{PREFIX}HOME") or local.get(f"{PREFIX}HOME") or ".fourgate")
+    given = {**_named(dotenv_values(home / "stack.env")), **local, **_named(environ)}
+    _refuse_unknown(given)
+    try:
+        return Settings(**{name.removeprefix(PREFIX).lower(): value for name, value in given.items() if value != ""})
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+def _named(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value or "" for name, value in values.items() if name.startswith(PREFIX)}
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see .env.example for all settings"
+            raise SettingsError(f"{name} is not a setting of Fourgate; {hint}")
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        field = str(item["loc"][0])
+        about = Settings.model_fields[field].description
+        lines.append(f"{PREFIX}{field.upper()}: {item['msg']} ({about})")
+    return "; ".join(lines)

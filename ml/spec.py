@@ -1,0 +1,183 @@
+"""Value objects that the steps exchange. Frozen; no behaviour beyond reading themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Outcome(StrEnum):
+    """What one execution of one test ended with."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+class Status(StrEnum):
+    """Outcome of a gate. A number that is missing makes `ERROR`, never `PASS`."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    ERROR = "error"
+
+
+class Decision(StrEnum):
+    """What a prediction advises for a test."""
+
+    SELECT = "select"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Half-open span ``[start, end)`` in UTC; None leaves that side open."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def contains(self, moment: datetime) -> bool:
+        """Whether `moment` lies in the span."""
+        return (self.start is None or moment >= self.start) and (self.end is None or moment < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Payloads that were landed together and go into the lake together.
+
+    `batch_id` is a hash of the content: the same content is the same batch, however often it is fetched.
+    `folder` is the batch's folder in the landing area.
+    """
+
+    batch_id: str
+    source: str
+    project: str
+    folder: str
+    payload_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Rows read from one batch, not yet validated.
+
+    `frames` maps each of `runs`, `test_results`, `changed_files` to a frame with the columns of its contract.
+    `refused` has the columns of `rejected_rows` without `batch_id`: payloads and rows the parser could not read.
+    """
+
+    frames: Mapping[str, pd.DataFrame]
+    refused: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state of the lake: the version of each Delta table, named together by one ledger row.
+
+    `data_until` is the latest `known_at` in it (None while the lake is empty).
+    """
+
+    snapshot_id: int
+    versions: Mapping[str, int]
+    data_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One number held against one threshold. `measured` None means it could not be computed."""
+
+    name: str
+    measured: float | None
+    threshold: float | None
+    greater_is_better: bool
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate concluded, with every check, passes too."""
+
+    gate: str
+    status: Status
+    checks: tuple[Check, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Verdict:
+        """Inverse of `to_dict`."""
+        return cls(value["gate"], Status(value["status"]), tuple(Check(**check) for check in value["checks"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Four periods in time order, without overlap; each is a span of run starts.
+
+    A run belongs to the period that contains its start. fit: estimators. calibrate: probabilities.
+    validate: choice of the candidate. test: judged on, nothing chosen on it.
+    """
+
+    fit: Interval
+    calibrate: Interval
+    validate: Interval
+    test: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model is a declaration: what it predicts, from which features, with which candidates.
+
+    `candidates` maps a name to a function of the seed and the thread count that makes an unfitted estimator.
+    `baselines` maps a name to the feature (or callable on the frame) whose value ranks the tests, highest first.
+    """
+
+    name: str
+    label: str
+    features: tuple[str, ...]
+    candidates: Mapping[str, Callable[[int, int], Any]]
+    baselines: Mapping[str, Callable[[pd.DataFrame], pd.Series]]
+    primary_metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """How far the current period lies from the reference.
+
+    `columns` maps a column to its measured distance; `drifted` names those beyond the threshold.
+    """
+
+    model: str
+    project: str
+    status: str
+    share_drifted: float
+    threshold: float
+    columns: Mapping[str, float]
+    drifted: tuple[str, ...]
+    reference: Interval
+    current: Interval
+    html: str = field(default="", repr=False)
+
+    @property
+    def is_drift(self) -> bool:
+        """Whether the model should be retrained for drift."""
+        return self.status == "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A logged model: where it lives and what its bytes must be."""
+
+    model: str
+    project: str
+    version: str
+    mlflow_run_id: str
+    artifact_uri: str
+    sha256: str

@@ -3,7 +3,7 @@
 Suffixes: `_at` UTC timestamp, `_s` seconds, `_count`, `_rate` in 0..1, `_7d` windows, `is_`/`has_`, `_id`.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import pandas as pd
@@ -15,7 +15,7 @@ from ml.spec import Decision, Outcome
 Utc = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 MAX_NAME = 1_000
 MAX_DURATION_S = 30 * 86_400.0
-EARLIEST = datetime(2000, 1, 1)
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Runs(pa.DataFrameModel):

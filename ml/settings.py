@@ -99,7 +99,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     given = {**_named(dotenv_values(home / "stack.env")), **local, **_named(environ)}
     _refuse_unknown(given)
     try:
-        return Settings(**{name.removeprefix(PREFIX).lower(): value for name, value in given.items() if value != ""})
+        return Settings.model_validate({_field(name): value for name, value in given.items() if value != ""})
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
 
@@ -115,6 +115,10 @@ def _refuse_unknown(given: Mapping[str, str]) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see .env.example for all settings"
             raise SettingsError(f"{name} is not a setting of Fourgate; {hint}")
+
+
+def _field(name: str) -> str:
+    return name.removeprefix(PREFIX).lower()
 
 
 def _explain(error: ValidationError) -> str:

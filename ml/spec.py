@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 class Outcome(StrEnum):
@@ -131,12 +132,29 @@ class Split:
     test: Interval
 
 
+class RuleKind(StrEnum):
+    """How a score may answer to a changed input."""
+
+    SAME = "same"
+    NOT_LOWER = "not_lower"
+    NOT_HIGHER = "not_higher"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A case that any sane model obeys: `change` turns feature rows into the rows to compare with."""
+
+    name: str
+    kind: RuleKind
+    change: Callable[[pd.DataFrame], pd.DataFrame]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model is a declaration: what it predicts, from which features, with which candidates.
 
     `candidates` maps a name to a function of the seed and the thread count that makes an unfitted estimator.
-    `baselines` maps a name to the feature (or callable on the frame) whose value ranks the tests, highest first.
+    `baselines` maps a name to a function of the frame whose value ranks the tests of a run, highest first.
     """
 
     name: str
@@ -144,6 +162,7 @@ class ModelSpec:
     features: tuple[str, ...]
     candidates: Mapping[str, Callable[[int, int], Any]]
     baselines: Mapping[str, Callable[[pd.DataFrame], pd.Series]]
+    rules: tuple[Rule, ...]
     primary_metric: str
 
 
@@ -181,3 +200,42 @@ class ModelVersion:
     mlflow_run_id: str
     artifact_uri: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measured number with its 95 % interval; NaN bounds where no interval could be computed."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRecord:
+    """What is worth keeping of one candidate or baseline: becomes a child run in MLflow.
+
+    `figures` maps a file name (``ranking.png``) to a matplotlib figure.
+    """
+
+    name: str
+    is_baseline: bool
+    params: Mapping[str, str | float | int]
+    metrics: Mapping[str, Measure]
+    figures: Mapping[str, Figure] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """One retraining: becomes a parent run in MLflow, with a child per candidate and baseline.
+
+    `tags` hold snapshot, feature set, git commit, DAG run link; `chosen` names the candidate that goes to the gates.
+    """
+
+    model: str
+    project: str
+    started_at: datetime
+    params: Mapping[str, str | float | int]
+    tags: Mapping[str, str]
+    candidates: tuple[CandidateRecord, ...]
+    chosen: str

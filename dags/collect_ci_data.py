@@ -1,0 +1,69 @@
+"""### Collect CI data
+
+Every source -> landing -> contracts -> lake. Hourly and on demand; emits `ci_history` when something new came in.
+
+**Normal:** `append` is *skipped* when there was nothing new. Rejected rows do not turn a run red: they are kept in
+`rejected_rows` with their reason, and the batch's data-quality score drops.
+
+**Red is real when:** `fetch` cannot read the history folder (the log names the folder and the layouts that would be
+right); `validate` finds a batch that breaks its contract as a whole (open *Report*: the Data Docs say which
+expectation); `append` cannot get the lake's lock within ten minutes (another collector hangs: see its log).
+
+**Mend:** fix the cause and clear the task. Collecting twice changes nothing: a batch is known by its content.
+Owner: data engineering.
+"""
+
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from fourgate.assets import ci_history
+from fourgate.defaults import AS_OF, DAG, LAKE_POOL, REPORT_KEY, moment
+from ml.settings import load_settings
+
+FORM = {
+    "history": Param("", type="string", maxLength=4000, title="History folder", description="Empty: FOURGATE_HISTORY."),
+    "since": Param(None, type=["null", "string"], format="date-time", title="Runs started at or after (UTC)"),
+    "until": Param(None, type=["null", "string"], format="date-time", title="Runs started before (UTC)"),
+    "as_of": AS_OF,
+}
+
+
+@dag(schedule="@hourly", params=FORM, tags=["fourgate", "data"], doc_md=__doc__, **DAG)
+def collect_ci_data():
+    """Wire the three steps of collecting."""
+
+    @task
+    def fetch() -> list[dict[str, Any]]:
+        """Land the payloads of the source; one entry per batch."""
+        from ml import stages
+
+        params = get_current_context()["params"]
+        return stages.fetch(load_settings(), params["history"], stages.interval(params["since"], params["until"]))
+
+    @task(multiple_outputs=False)
+    def validate(batch: dict[str, Any]) -> dict[str, Any]:
+        """Hold one batch against its contracts; refused rows are set aside with their reason."""
+        from ml import stages
+
+        context = get_current_context()
+        checked = stages.validate(load_settings(), batch, moment(load_settings(), context))
+        context["ti"].xcom_push(REPORT_KEY, checked["report_url"])
+        return checked
+
+    @task(outlets=[ci_history], pool=LAKE_POOL, multiple_outputs=False)
+    def append(batches: list[dict[str, Any]], *, outlet_events: Any = None) -> dict[str, Any]:
+        """Put the accepted rows into the lake, batch by batch, each exactly once."""
+        from ml import stages
+
+        appended = stages.append(load_settings(), list(batches))
+        if not appended["new_rows"]:
+            raise AirflowSkipException(f"nothing new in {len(batches)} batches")
+        outlet_events[ci_history].extra = appended
+        return appended
+
+    append(validate.expand(batch=fetch()))
+
+
+collect_ci_data()

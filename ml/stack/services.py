@@ -1,0 +1,166 @@
+"""What the embedded stack runs: the command, environment and health address of each service."""
+
+import base64
+import json
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml.settings import PREFIX, Settings
+from ml.stack.postgres import EmbeddedPostgres
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET_NAMES = ("owner", "pipeline", "reader", "airflow_database", "mlflow_database", "airflow_admin", "jwt", "session")
+QUIET = {  # none of them may call home
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    "SCARF_ANALYTICS": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One long-running process. `health` is an address that answers 200 when it works; empty = alive is enough."""
+
+    name: str
+    command: tuple[str, ...]
+    health: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The embedded stack of one home folder, with the ports and secrets it uses."""
+
+    home: Path
+    ports: Mapping[str, int]
+    secrets: Mapping[str, str]
+
+    @property
+    def postgres(self) -> EmbeddedPostgres:
+        """The embedded server."""
+        return EmbeddedPostgres(self.home / "postgres", self.ports["postgres"], self.secrets["owner"])
+
+    @property
+    def airflow_url(self) -> str:
+        """Address of the Airflow pages."""
+        return f"http://127.0.0.1:{self.ports['airflow']}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Address of the MLflow pages."""
+        return f"http://127.0.0.1:{self.ports['mlflow']}"
+
+    def role_dsn(self, role: str) -> str:
+        """Address that `fourgate_pipeline` or `fourgate_reader` uses."""
+        return self.postgres.dsn(f"fourgate_{role}", self.secrets[role], "fourgate")
+
+    def fourgate_environment(self) -> dict[str, str]:
+        """Settings that the stack hands to the pipeline; also written to ``<home>/stack.env`` for the command line."""
+        return {
+            f"{PREFIX}WAREHOUSE_DSN": self.role_dsn("pipeline"),
+            f"{PREFIX}WAREHOUSE_ADMIN_DSN": self.postgres.owner_dsn,
+            f"{PREFIX}MLFLOW_TRACKING_URI": self.mlflow_url,
+            f"{PREFIX}AIRFLOW_URL": self.airflow_url,
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Environment of every service: the caller's own, then ours."""
+        database = self.postgres.dsn("airflow", self.secrets["airflow_database"], "airflow", "postgresql+psycopg2")
+        airflow = {
+            "AIRFLOW_HOME": str(self.home / "airflow"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": str(max(2, min(os.cpu_count() or 2, 8))),
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__FERNET_KEY": _fernet_key(self.secrets["session"]),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "airflow" / "passwords.json"),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
+            "AIRFLOW__API__BASE_URL": self.airflow_url,
+            "AIRFLOW__API__SECRET_KEY": self.secrets["session"],
+            "AIRFLOW__API_AUTH__JWT_SECRET": self.secrets["jwt"],
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "airflow" / "logs"),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
+        }
+        ours = {**QUIET, **airflow, **self.fourgate_environment(), f"{PREFIX}HOME": str(self.home)}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path, "MPLBACKEND": "Agg"}
+        return {**os.environ, **ours, **python}
+
+    def services(self) -> tuple[Service, ...]:
+        """Every service in starting order; each listens on loopback only."""
+        python = sys.executable
+        mlflow_database = self.postgres.dsn("mlflow", self.secrets["mlflow_database"], "mlflow")
+        mlflow = (
+            *(python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.ports["mlflow"])),
+            *("--workers", "1", "--backend-store-uri", mlflow_database),
+            *("--artifacts-destination", str(self.home / "mlflow")),
+        )
+        api = ("api-server", "--host", "127.0.0.1", "--port", str(self.ports["airflow"]), "--workers", "1")
+        health = f"{self.airflow_url}/api/v2/monitor/health"
+        return (
+            Service("mlflow", mlflow, f"{self.mlflow_url}/health"),
+            Service("airflow-api-server", (python, "-m", "airflow", *api), health),
+            Service("airflow-dag-processor", (python, "-m", "airflow", "dag-processor"), ""),
+            Service("airflow-scheduler", (python, "-m", "airflow", "scheduler"), ""),
+            Service("airflow-triggerer", (python, "-m", "airflow", "triggerer"), ""),
+        )
+
+    def write_files(self) -> None:
+        """Write what other processes read: the settings of the command line and Airflow's password file."""
+        settings = "".join(f"{name}='{value}'\n" for name, value in self.fourgate_environment().items())
+        _write_private(self.home / "stack.env", settings)
+        passwords = json.dumps({"admin": self.secrets["airflow_admin"]})
+        (self.home / "airflow").mkdir(exist_ok=True)
+        _write_private(self.home / "airflow" / "passwords.json", passwords)
+
+
+def prepare(settings: Settings) -> Stack:
+    """Stack of the settings' home: secrets are made once, ports are the wished ones or the next that are free."""
+    home = settings.home.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    vault = home / "secrets.json"
+    known = json.loads(vault.read_text()) if vault.exists() else {}
+    kept = {name: known.get(name) or secrets.token_urlsafe(24) for name in SECRET_NAMES}
+    if kept != known:
+        _write_private(vault, json.dumps(kept))
+    wished = {"postgres": settings.postgres_port, "mlflow": settings.mlflow_port, "airflow": settings.airflow_port}
+    ports: dict[str, int] = {}
+    for name, port in wished.items():
+        ports[name] = _free_port(port, taken=set(ports.values()))
+    return Stack(home, ports, kept)
+
+
+def _free_port(wished: int, taken: set[int]) -> int:
+    for port in (*range(wished, min(wished + 50, 65536)), 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found = int(probe.getsockname()[1])
+            if found not in taken:
+                return found
+    return wished
+
+
+def _fernet_key(secret: str) -> str:
+    return base64.urlsafe_b64encode(secret.encode().ljust(32, b"0")[:32]).decode()
+
+
+def _write_private(path: Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.touch(mode=0o600)
+    scratch.write_text(text)
+    scratch.replace(path)

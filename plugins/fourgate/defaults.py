@@ -1,0 +1,62 @@
+"""What the DAGs have in common: retries, timeouts, start date, typed form fields and how a task learns its moment."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Context, Param
+
+from fourgate.notifier import notify
+from ml.settings import Settings
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+OWNER = "fourgate"
+LAKE_POOL = "lake_writers"
+TRAINING_POOL = "training"
+REPORT_KEY = "report_url"
+
+TASK = {
+    "owner": OWNER,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=20),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+    "execution_timeout": timedelta(hours=1),
+    "on_failure_callback": notify,
+}
+DAG = {
+    "start_date": START,
+    "catchup": False,
+    "max_active_runs": 1,
+    "default_args": TASK,
+    "render_template_as_native_obj": False,
+}
+
+AS_OF = Param(
+    None,
+    type=["null", "string"],
+    format="date-time",
+    title="As of",
+    description="Moment (UTC) that the run takes as now. Empty: the end of the collected history, or in wall-clock "
+    "mode (FOURGATE_CLOCK=wall) the moment that this run stands for.",
+)
+PROJECT = Param(
+    "",
+    type="string",
+    maxLength=1000,
+    title="Project",
+    description="Only this project. Empty: every project in the lake.",
+)
+
+
+def moment(settings: Settings, context: Context) -> datetime | None:
+    """The run's now: the form's `as_of`; else in wall-clock mode the moment the run stands for; else None.
+
+    None lets a stage take the end of the collected history, so that a replay of an old history is reproducible.
+    """
+    given = context["params"].get("as_of")
+    if given:
+        return datetime.fromisoformat(str(given).replace("Z", "+00:00")).astimezone(UTC)
+    if settings.clock == "history":
+        return None
+    run: Any = context["dag_run"]
+    return run.data_interval_end or run.logical_date or run.run_after  # type: ignore[no-any-return]

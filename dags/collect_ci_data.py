@@ -19,7 +19,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import ci_history
-from fourgate.defaults import AS_OF, DAG, LAKE_POOL, REPORT_KEY, moment
+from fourgate.defaults import AS_OF, DAG, LAKE_POOL, REPORT_KEY, collected_at
 from ml.settings import load_settings
 
 FORM = {
@@ -37,27 +37,27 @@ def collect_ci_data():
     @task
     def fetch() -> list[dict[str, Any]]:
         """Land the payloads of the source; one entry per batch."""
-        from ml import stages
+        from ml.stages import collection, opening
 
         params = get_current_context()["params"]
-        return stages.fetch(load_settings(), params["history"], stages.interval(params["since"], params["until"]))
+        return collection.fetch(load_settings(), params["history"], opening.to_span(params["since"], params["until"]))
 
     @task(multiple_outputs=False)
     def validate(batch: dict[str, Any]) -> dict[str, Any]:
         """Hold one batch against its contracts; refused rows are set aside with their reason."""
-        from ml import stages
+        from ml.stages import collection
 
         context = get_current_context()
-        checked = stages.validate(load_settings(), batch, moment(load_settings(), context))
+        checked = collection.validate(load_settings(), batch, collected_at(context))
         context["ti"].xcom_push(REPORT_KEY, checked["report_url"])
         return checked
 
     @task(outlets=[ci_history], pool=LAKE_POOL, multiple_outputs=False)
     def append(batches: list[dict[str, Any]], *, outlet_events: Any = None) -> dict[str, Any]:
         """Put the accepted rows into the lake, batch by batch, each exactly once."""
-        from ml import stages
+        from ml.stages import collection
 
-        appended = stages.append(load_settings(), list(batches))
+        appended = collection.append(load_settings(), list(batches))
         if not appended["new_rows"]:
             raise AirflowSkipException(f"nothing new in {len(batches)} batches")
         outlet_events[ci_history].extra = appended

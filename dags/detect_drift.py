@@ -39,11 +39,11 @@ def declare(model: str) -> None:
         @task
         def measure() -> list[dict[str, Any]]:
             """Measure drift per project and store the report."""
-            from ml import stages
+            from ml.stages import preparation
 
             context = get_current_context()
             settings = load_settings()
-            reports = stages.drift(settings, model, context["params"]["project"], moment(settings, context))
+            reports = preparation.drift(settings, model, context["params"]["project"], moment(settings, context))
             context["ti"].xcom_push(REPORT_KEY, next((report["report_url"] for report in reports), ""))
             return reports
 

@@ -33,11 +33,11 @@ def monitor_models():
     @task
     def monitor(model: str) -> list[dict[str, Any]]:
         """Measure the champion's published predictions against what happened."""
-        from ml import stages
+        from ml.stages import serving
 
         context = get_current_context()
         settings = load_settings()
-        measured = stages.monitor(settings, model, context["params"]["project"], moment(settings, context))
+        measured = serving.monitor(settings, model, context["params"]["project"], moment(settings, context))
         if not measured:
             raise AirflowSkipException("no published prediction has an outcome yet")
         return measured

@@ -39,11 +39,11 @@ def declare(model: str) -> None:
         @task
         def publish() -> list[dict[str, Any]]:
             """Score and publish, project by project."""
-            from ml import stages
+            from ml.stages import serving
 
             context = get_current_context()
             settings = load_settings()
-            published = stages.publish(settings, model, context["params"]["project"], moment(settings, context))
+            published = serving.publish(settings, model, context["params"]["project"], moment(settings, context))
             if not published:
                 raise AirflowSkipException("no project has a champion yet; train one first")
             context["ti"].xcom_push(REPORT_KEY, published[0]["report_url"])

@@ -34,12 +34,12 @@ def roll_back_champion():
     @task(outlets=[champion(model) for model in MODELS], multiple_outputs=False)
     def roll_back(*, outlet_events: Any = None) -> dict[str, Any]:
         """Swap champion and previous champion."""
-        from ml import stages
+        from ml.stages import retraining
 
         context = get_current_context()
         settings, form = load_settings(), context["params"]
         as_of = moment(settings, context)
-        outcome = stages.rollback(settings, form["model"], form["project"], as_of, form["reason"])
+        outcome = retraining.rollback(settings, form["model"], form["project"], as_of, form["reason"])
         outlet_events[champion(form["model"])].extra = outcome
         return outcome
 

@@ -28,27 +28,27 @@ NIGHTLY = CronTriggerTimetable("0 2 * * *", timezone="UTC")
 @task
 def projects() -> list[str]:
     """Projects to retrain: the form's, or every one in the lake."""
-    from ml import stages
+    from ml.stages import opening
 
-    return stages.projects(load_settings(), get_current_context()["params"]["project"])
+    return opening.projects(load_settings(), get_current_context()["params"]["project"])
 
 
 @task(pool=TRAINING_POOL, multiple_outputs=False)
 def features(model: str, project: str) -> dict[str, Any]:
     """Build the point-in-time feature frame of one snapshot."""
-    from ml import stages
+    from ml.stages import preparation
 
     settings = load_settings()
-    return stages.features(settings, model, project, moment(settings, get_current_context()))
+    return preparation.features(settings, model, project, moment(settings, get_current_context()))
 
 
 @task(pool=TRAINING_POOL, multiple_outputs=False)
 def fit(frame: dict[str, Any]) -> dict[str, Any]:
     """Fit the candidates, choose one on the validation period, log all of it to MLflow."""
-    from ml import stages
+    from ml.stages import retraining
 
     task_instance = get_current_context()["ti"]
-    candidate = stages.train(load_settings(), frame, task_instance.log_url)
+    candidate = retraining.train(load_settings(), frame, task_instance.log_url)
     if not candidate["version"]:
         raise AirflowSkipException(candidate["reason"])
     task_instance.xcom_push(REPORT_KEY, candidate["report_url"])
@@ -58,9 +58,9 @@ def fit(frame: dict[str, Any]) -> dict[str, Any]:
 @task(multiple_outputs=False)
 def judge(gate: str, candidate: dict[str, Any]) -> dict[str, Any]:
     """Hold the candidate against one gate."""
-    from ml import stages
+    from ml.stages import retraining
 
-    verdict = stages.judge(load_settings(), gate, candidate)
+    verdict = retraining.judge(load_settings(), gate, candidate)
     get_current_context()["ti"].xcom_push(REPORT_KEY, candidate["report_url"])
     return verdict
 
@@ -68,9 +68,9 @@ def judge(gate: str, candidate: dict[str, Any]) -> dict[str, Any]:
 @task(multiple_outputs=False)
 def promote(candidate: dict[str, Any], verdicts: list[dict[str, Any]], *, outlet_events: Any = None) -> dict[str, Any]:
     """Record the verdicts; four passes make the candidate champion."""
-    from ml import stages
+    from ml.stages import retraining
 
-    outcome = stages.promote(load_settings(), candidate, list(verdicts))
+    outcome = retraining.promote(load_settings(), candidate, list(verdicts))
     get_current_context()["ti"].xcom_push(REPORT_KEY, outcome["report_url"])
     if not outcome["promoted"]:
         raise AirflowSkipException(outcome["reason"])

@@ -1,11 +1,17 @@
 """The contract of every table and frame: one Pandera model each, and the only place where columns are named.
 
 Suffixes: `_at` UTC timestamp, `_s` seconds, `_count`, `_rate` in 0..1, `_7d` windows, `is_`/`has_`, `_id`.
+
+A rule that a value or a row decides alone is a Pandera check whose name is its reason code. `TYPE_REASONS` are given
+while a value is read into its column's type, `BATCH_REASONS` where the other rows or the clock decide.
 """
 
-from datetime import UTC, datetime
-from typing import Annotated
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
@@ -16,47 +22,138 @@ Utc = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 MAX_NAME = 1_000
 MAX_DURATION_S = 30 * 86_400.0
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+CLOCK_SKEW = timedelta(days=1)
+
+TYPE_REASONS = {
+    "missing": "the value is null",
+    "not_text": "the value is not a string",
+    "not_an_integer": "the value is not a whole number of 64 bits",
+    "not_a_number": "the value is not a number",
+    "not_a_boolean": "the value is neither true nor false",
+    "not_a_timestamp": "the value is not a date and time, or lies centuries away",
+}
+BATCH_REASONS = {
+    "in_the_future": f"later than {CLOCK_SKEW.days} day after the batch was validated",
+    "duplicate_key": "another row with the same key is kept: the worst outcome, the first among equals",
+    "orphan": "the run is neither in this batch nor known already, or was itself refused",
+}
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
+
+
+def _texts(good: Callable[[str], Any]) -> Callable[["pd.Series[Any]"], "pd.Series[bool]"]:
+    """Column test that calls `good` once per distinct text: a large column holds few of them."""
+
+    def test(series: "pd.Series[Any]") -> "pd.Series[bool]":
+        texts = series.astype("category").cat
+        verdicts = np.fromiter((isinstance(text, str) and bool(good(text)) for text in texts.categories), dtype=bool)
+        return pd.Series(verdicts[texts.codes], index=series.index)
+
+    return test
+
+
+def _rule(reason: str, description: str, good: Callable[["pd.Series[Any]"], Any]) -> pa.Check:
+    return pa.Check(good, name=reason, description=description)
+
+
+def _in_repository(path: str) -> bool:
+    return not _ABSOLUTE.match(path) and ".." not in re.split(r"[/\\]", path)
+
+
+_NOT_BLANK = _rule("empty", "not blank", _texts(str.strip))
+_TEXT_RULES = (
+    _rule("too_long", f"at most {MAX_NAME:,} characters", _texts(lambda text: len(text) <= MAX_NAME)),
+    _rule(
+        "control_character", "no line break, NUL or other control character", _texts(lambda t: not _CONTROL.search(t))
+    ),
+    _rule("not_unicode", "no lone surrogate: UTF-8 cannot carry it", _texts(lambda text: not _SURROGATE.search(text))),
+)
+_NAME_RULES = (_NOT_BLANK, *_TEXT_RULES)
+_NOT_NEGATIVE = _rule("negative", "0 or more", lambda values: values >= 0)
+_FINITE = _rule("not_finite", "not infinite", lambda values: ~np.isinf(values.astype(float)))
+_PLAUSIBLE = _rule("too_large", f"at most {MAX_DURATION_S:,.0f} s", lambda values: values <= MAX_DURATION_S)
+_NOT_TOO_EARLY = _rule("too_early", f"not before {EARLIEST:%Y-%m-%d}", lambda moments: moments >= EARLIEST)
+_ATTEMPTS = _rule("out_of_range", "1 to 10,000", lambda values: values.between(1, 10_000))
+_PROBABILITY = _rule("out_of_range", "0 to 1", lambda values: values.between(0, 1))
+_POSITIVE = _rule("out_of_range", "1 or more", lambda values: values >= 1)
+_PATH = _rule("path_outside_repository", "relative, without '..' segments", _texts(_in_repository))
+_OUTCOME = _rule("unknown_outcome", f"one of {', '.join(Outcome)}", _texts(lambda text: text in set(Outcome)))
+_DECISION = _rule("unknown_decision", f"one of {', '.join(Decision)}", _texts(lambda text: text in set(Decision)))
+
+
+def _field(*rules: pa.Check, nullable: bool = False, description: str | None = None) -> Any:
+    """A column with rules of our own; Pandera's `Field` arguments cannot carry reason codes."""
+    field = pa.Field(nullable=nullable, description=description)
+    field.checks = list(rules)
+    return field
+
+
+def not_in_future(as_of: datetime) -> pa.Check:
+    """Rule for every timestamp of a batch that is validated at `as_of`, with a day's grace for skewed clocks."""
+    latest = pd.Timestamp(as_of + CLOCK_SKEW)
+    return _rule("in_the_future", BATCH_REASONS["in_the_future"], lambda moments: moments <= latest)
 
 
 class Runs(pa.DataFrameModel):
     """One CI execution of a change. Grain: (project, run_id, attempt)."""
 
-    project: Series[str]
-    run_id: Series[str]
-    attempt: Series[int] = pa.Field(ge=1, le=10_000)
-    workflow: Series[str] = pa.Field(nullable=True)
-    event: Series[str] = pa.Field(nullable=True)
-    branch: Series[str] = pa.Field(nullable=True)
-    commit_sha: Series[str] = pa.Field(nullable=True)
-    change_id: Series[str] = pa.Field(nullable=True)
-    author_id: Series[str] = pa.Field(nullable=True)
-    started_at: Series[Utc]
-    finished_at: Series[Utc] = pa.Field(nullable=True)
-    status: Series[str] = pa.Field(nullable=True)
+    project: Series[str] = _field(*_NAME_RULES, description="repository or product, e.g. apache/ozone")
+    run_id: Series[str] = _field(*_NAME_RULES, description="the CI system's id of the run")
+    attempt: Series[int] = _field(_ATTEMPTS, description="1 for the first execution of the run")
+    workflow: Series[str] = _field(*_TEXT_RULES, nullable=True, description="pipeline or job definition")
+    event: Series[str] = _field(
+        *_TEXT_RULES, nullable=True, description="what started it: push, pull_request, schedule"
+    )
+    branch: Series[str] = _field(*_TEXT_RULES, nullable=True, description="branch under test")
+    commit_sha: Series[str] = _field(*_TEXT_RULES, nullable=True, description="commit under test")
+    change_id: Series[str] = _field(
+        *_TEXT_RULES, nullable=True, description="pull request or commit that the run tests"
+    )
+    author_id: Series[str] = _field(*_TEXT_RULES, nullable=True, description="salted hash of the author")
+    started_at: Series[Utc] = _field(_NOT_TOO_EARLY, description="start of the run")
+    finished_at: Series[Utc] = _field(
+        nullable=True, description="end of the run; null where the CI system does not say"
+    )
+    status: Series[str] = _field(*_TEXT_RULES, nullable=True, description="the CI system's verdict")
+
+    @pa.dataframe_check(name="finished_before_started", description="finished_at is not before started_at")
+    @classmethod
+    def _finished_after_start(cls, runs: pd.DataFrame) -> "pd.Series[bool]":
+        return runs["finished_at"].isna() | runs["started_at"].isna() | (runs["finished_at"] >= runs["started_at"])
 
 
 class TestResults(pa.DataFrameModel):
     """One execution of one test in one run. Grain: (project, run_id, attempt, variant, test_id)."""
 
-    project: Series[str]
-    run_id: Series[str]
-    attempt: Series[int] = pa.Field(ge=1, le=10_000)
-    variant: Series[str]
-    test_id: Series[str]
-    outcome: Series[str] = pa.Field(isin=list(Outcome))
-    duration_s: Series[float] = pa.Field(nullable=True, ge=0, le=MAX_DURATION_S)
-    imputed: Series[bool]
+    project: Series[str] = _field(*_NAME_RULES, description="repository or product")
+    run_id: Series[str] = _field(*_NAME_RULES, description="run that executed the test")
+    attempt: Series[int] = _field(_ATTEMPTS, description="which execution within the run")
+    variant: Series[str] = _field(
+        *_NAME_RULES, description="job, board, operating system or shard: part of a result's identity"
+    )
+    test_id: Series[str] = _field(*_NAME_RULES, description="class, case or suite, as the report names it")
+    outcome: Series[str] = _field(_OUTCOME, description="how the execution ended")
+    duration_s: Series[float] = _field(
+        _NOT_NEGATIVE, _FINITE, _PLAUSIBLE, nullable=True, description="seconds; null where the report does not say"
+    )
+    imputed: Series[bool] = _field(description="taken over from a passing job instead of a report")
 
 
 class ChangedFiles(pa.DataFrameModel):
     """One file touched by the change under test. Grain: (project, run_id, path)."""
 
-    project: Series[str]
-    run_id: Series[str]
-    path: Series[str]
-    added: Series[pd.Int64Dtype] = pa.Field(nullable=True, ge=0)
-    deleted: Series[pd.Int64Dtype] = pa.Field(nullable=True, ge=0)
-    change_source: Series[str] = pa.Field(nullable=True)
+    project: Series[str] = _field(*_NAME_RULES, description="repository or product")
+    run_id: Series[str] = _field(*_NAME_RULES, description="run that tests the change")
+    path: Series[str] = _field(*_NAME_RULES, _PATH, description="path within the repository")
+    added: Series[pd.Int64Dtype] = _field(
+        _NOT_NEGATIVE, nullable=True, description="added lines; null for binary files"
+    )
+    deleted: Series[pd.Int64Dtype] = _field(
+        _NOT_NEGATIVE, nullable=True, description="deleted lines; null for binary files"
+    )
+    change_source: Series[str] = _field(*_TEXT_RULES, nullable=True, description="how the change was found")
 
 
 class RejectedRows(pa.DataFrameModel):
@@ -75,16 +172,16 @@ class RejectedRows(pa.DataFrameModel):
 class Predictions(pa.DataFrameModel):
     """One row of the results table. Grain: (model, project, change_id, variant, test_id) among current rows."""
 
-    model: Series[str]
-    project: Series[str]
-    change_id: Series[str] = pa.Field(description="run that the prediction is for; 'next' for the next run")
-    variant: Series[str]
-    test_id: Series[str]
-    score: Series[float]
-    probability: Series[float] = pa.Field(ge=0, le=1)
-    rank: Series[int] = pa.Field(ge=1)
-    decision: Series[str] = pa.Field(isin=list(Decision))
-    reasons: Series[str] = pa.Field(description="JSON list of {feature, value, effect}, strongest first")
+    model: Series[str] = _field(*_NAME_RULES)
+    project: Series[str] = _field(*_NAME_RULES)
+    change_id: Series[str] = _field(*_NAME_RULES, description="run that the prediction is for; 'next' for the next run")
+    variant: Series[str] = _field(*_NAME_RULES)
+    test_id: Series[str] = _field(*_NAME_RULES)
+    score: Series[float] = _field(_FINITE)
+    probability: Series[float] = _field(_PROBABILITY)
+    rank: Series[int] = _field(_POSITIVE)
+    decision: Series[str] = _field(_DECISION)
+    reasons: Series[str] = _field(description="JSON list of {feature, value, effect}, strongest first")
     as_of: Series[Utc]
 
 
@@ -104,3 +201,111 @@ KEYS = {
 def columns(model: type[pa.DataFrameModel]) -> list[str]:
     """Column names of a contract, in order."""
     return list(model.to_schema().columns)
+
+
+def _feature(group: str, description: str) -> Any:
+    """A feature column: float64, NaN where unknown."""
+    return pa.Field(nullable=True, description=description, metadata={"group": group})
+
+
+class TestSelectionFrame(pa.DataFrameModel):
+    """What the test-selection model learns from and scores. Grain: (project, run_id, variant, test_id).
+
+    Facts known before the run started, and nothing else, make the features. In predictions `failed`, `duration_s` and
+    `known_at` are null.
+    """
+
+    project: Series[str]
+    run_id: Series[str]
+    variant: Series[str]
+    test_id: Series[str]
+    started_at: Series[Utc]
+    known_at: Series[Utc] = pa.Field(nullable=True)
+    failed: Series[pd.BooleanDtype] = pa.Field(nullable=True)
+    previous_failed: Series[bool]
+    duration_s: Series[float] = pa.Field(nullable=True)
+
+    executions_count: Series[float] = _feature("history", "executions of the test before")
+    failures_count: Series[float] = _feature("history", "failures of the test before")
+    failure_rate: Series[float] = _feature("history", "share of the test's executions that failed")
+    failure_rate_last_5: Series[float] = _feature("history", "share of failures in the last 5 executions")
+    failure_rate_last_10: Series[float] = _feature("history", "share of failures in the last 10 executions")
+    failure_rate_last_30: Series[float] = _feature("history", "share of failures in the last 30 executions")
+    ewma_failure_rate: Series[float] = _feature("history", "failures, each execution weighing 0.8 of the next")
+    slow_ewma_failure_rate: Series[float] = _feature("history", "failures, each execution weighing 0.95 of the next")
+    is_failing: Series[float] = _feature("history", "1 if the last execution failed")
+    failures_in_a_row_count: Series[float] = _feature("history", "failures since the last pass")
+    executions_since_failure_count: Series[float] = _feature("history", "executions since the last failure")
+    since_failure_s: Series[float] = _feature("history", "seconds since the last failure became known")
+    since_execution_s: Series[float] = _feature("history", "seconds since the last execution became known")
+    age_s: Series[float] = _feature("history", "seconds since the test was first seen")
+    flip_rate_last_20: Series[float] = _feature("history", "share of changed outcomes in the last 20 executions")
+    executions_7d: Series[float] = _feature("history", "executions in the last 7 days")
+    failures_7d: Series[float] = _feature("history", "failures in the last 7 days")
+    mean_duration_s: Series[float] = _feature("history", "mean duration of the test")
+    last_duration_s: Series[float] = _feature("history", "duration of the last execution")
+    duration_deviation_s: Series[float] = _feature("history", "last duration less the mean duration")
+    last_run_failure_rate: Series[float] = _feature("run", "share of failed results in the last run")
+    last_5_runs_failure_rate: Series[float] = _feature("run", "share of failed results in the last 5 runs")
+    last_run_results_count: Series[float] = _feature("run", "results of the last run")
+    since_last_run_s: Series[float] = _feature("run", "seconds since the last run became known")
+    is_pull_request: Series[float] = _feature("run", "1 if the run tests a pull request")
+    change_runs_count: Series[float] = _feature("run", "earlier runs of the same change")
+    change_failures_count: Series[float] = _feature("run", "failures of the test in earlier runs of the same change")
+    is_failing_in_change: Series[float] = _feature("run", "1 if the test failed in the change's previous run")
+    author_runs_count: Series[float] = _feature("change", "earlier runs of the same author")
+    author_failure_rate: Series[float] = _feature("change", "share of the author's earlier runs with a failure")
+    has_change: Series[float] = _feature("change", "1 if the changed files are known")
+    files_count: Series[float] = _feature("change", "changed files")
+    lines_added_count: Series[float] = _feature("change", "added lines")
+    lines_deleted_count: Series[float] = _feature("change", "deleted lines")
+    source_files_rate: Series[float] = _feature("change", "share of source files in the change")
+    test_files_rate: Series[float] = _feature("change", "share of test files in the change")
+    build_files_rate: Series[float] = _feature("change", "share of build and configuration files in the change")
+    docs_files_rate: Series[float] = _feature("change", "share of documentation files in the change")
+    has_build_file: Series[float] = _feature("change", "1 if a build or configuration file changed")
+    folders_count: Series[float] = _feature("change", "folders with changed files")
+    modules_count: Series[float] = _feature("change", "modules with changed files")
+    mean_churn_30d: Series[float] = _feature("change", "mean number of runs, in 30 days, that touched a changed file")
+    max_churn_30d: Series[float] = _feature("change", "highest number of runs, in 30 days, that touched a changed file")
+    has_own_file: Series[float] = _feature("pair", "1 if the test's own file changed")
+    has_subject_file: Series[float] = _feature("pair", "1 if the file that the test is named after changed")
+    name_similarity_rate: Series[float] = _feature("pair", "highest overlap of the test's name with a changed file's")
+    shared_words_count: Series[float] = _feature("pair", "telling words shared by the test and the changed paths")
+    shared_words_weight: Series[float] = _feature("pair", "shared words, rare words weighing more")
+    shared_words_rate: Series[float] = _feature("pair", "share of the change's words, by weight, found in the test")
+    package_overlap_rate: Series[float] = _feature(
+        "pair", "share of the test's package path that a changed file shares"
+    )
+    module_overlap_rate: Series[float] = _feature("pair", "share of a changed module's words found in the test")
+    cofailure_file_rate: Series[float] = _feature("pair", "how often the test failed when a changed file was touched")
+    cofailure_folder_rate: Series[float] = _feature(
+        "pair", "how often the test failed when a changed folder was touched"
+    )
+    cofailure_suffix_rate: Series[float] = _feature(
+        "pair", "how often the test failed when files of a changed type were"
+    )
+    cofailure_mean_rate: Series[float] = _feature(
+        "pair", "mean over changed files of how often the test failed with them"
+    )
+    cofailure_count: Series[float] = _feature("pair", "earlier failures of the test together with the changed files")
+    ewma_rank_rate: Series[float] = _feature("rank", "rank of the weighted failure rate in the run, 1 = highest")
+    failures_rank_rate: Series[float] = _feature("rank", "rank of the number of failures in the run, 1 = highest")
+
+
+def feature_groups() -> dict[str, tuple[str, ...]]:
+    """Names of the features by group: history, run, change, pair, rank; in the frame's order."""
+    groups: dict[str, list[str]] = {}
+    for name, column in TestSelectionFrame.to_schema().columns.items():
+        if column.metadata:
+            groups.setdefault(column.metadata["group"], []).append(name)
+    return {group: tuple(names) for group, names in groups.items()}
+
+
+def feature_descriptions() -> dict[str, str]:
+    """One line per feature, for reasons and documentation."""
+    described = TestSelectionFrame.to_schema().columns.items()
+    return {name: str(column.description) for name, column in described if column.metadata}
+
+
+FEATURES = tuple(feature_descriptions())

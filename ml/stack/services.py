@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.settings import PREFIX, Settings
+from ml.stack.airflow_api import AirflowApi
 from ml.stack.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,10 @@ class Stack:
         """Address of the MLflow pages."""
         return f"http://127.0.0.1:{self.ports['mlflow']}"
 
+    def airflow_api(self) -> AirflowApi:
+        """Client of this stack's Airflow, as its administrator."""
+        return AirflowApi(self.airflow_url, "admin", self.secrets["airflow_admin"])
+
     def role_dsn(self, role: str) -> str:
         """Address that `fourgate_pipeline` or `fourgate_reader` uses."""
         return self.postgres.dsn(f"fourgate_{role}", self.secrets[role], "fourgate")
@@ -100,7 +105,7 @@ class Stack:
     def services(self) -> tuple[Service, ...]:
         """Every service in starting order; each listens on loopback only."""
         python = sys.executable
-        mlflow_database = self.postgres.dsn("mlflow", self.secrets["mlflow_database"], "mlflow")
+        mlflow_database = self.postgres.dsn("mlflow", self.secrets["mlflow_database"], "mlflow", "postgresql+psycopg2")
         mlflow = (
             *(python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.ports["mlflow"])),
             *("--workers", "1", "--backend-store-uri", mlflow_database),

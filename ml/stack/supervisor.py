@@ -92,6 +92,7 @@ class Supervisor:
         for service in stack.services():
             self.record("starting", service.name)
             self._await_health(service)
+        self.stack.airflow_api().make_pools()
 
     def _launch(self, service: Service) -> None:
         with open(self._log_path(service.name), "ab") as output:

@@ -8,7 +8,6 @@ from airflow.sdk import Context, Param
 from fourgate.notifier import notify
 from ml.settings import Settings
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 OWNER = "fourgate"
 LAKE_POOL = "lake_writers"
 TRAINING_POOL = "training"
@@ -24,7 +23,6 @@ TASK = {
     "on_failure_callback": notify,
 }
 DAG = {
-    "start_date": START,
     "catchup": False,
     "max_active_runs": 1,
     "default_args": TASK,
@@ -53,10 +51,16 @@ def moment(settings: Settings, context: Context) -> datetime | None:
 
     None lets a stage take the end of the collected history, so that a replay of an old history is reproducible.
     """
+    if context["params"].get("as_of") or settings.clock == "wall":
+        return collected_at(context)
+    return None
+
+
+def collected_at(context: Context) -> datetime:
+    """The form's `as_of`, else the moment the run stands for: when data came in, also data of an old history."""
     given = context["params"].get("as_of")
     if given:
-        return datetime.fromisoformat(str(given).replace("Z", "+00:00")).astimezone(UTC)
-    if settings.clock == "history":
-        return None
+        return datetime.fromisoformat(str(given)).astimezone(UTC)
     run: Any = context["dag_run"]
-    return run.data_interval_end or run.logical_date or run.run_after  # type: ignore[no-any-return]
+    moment: datetime = run.data_interval_end or run.logical_date or run.run_after
+    return moment

@@ -1,0 +1,39 @@
+"""``fourgate``: every stage without Airflow, the embedded stack, and what is going on."""
+
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from ml.errors import FourgateError
+
+
+class Guarded(TyperGroup):
+    """Turns Fourgate's own errors into one line on stderr and their exit code; anything else is a bug and shows."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except FourgateError as error:
+            Console(stderr=True, soft_wrap=True).print(f"[bold red]{type(error).__name__}:[/] ", end="")
+            Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(str(error))
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    cls=Guarded,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Turns CI history into predictions. Every stage runs here without Airflow; `fourgate run` runs all with it.",
+    epilog="Exit codes: 0 done, 1 refused by a gate, 2 settings, 3 source, 4 contract, 5 lake, 6 PostgreSQL, 7 MLflow, "
+    "8 not enough data, 9 stack.",
+)
+
+
+def main() -> None:
+    """Entry point of the ``fourgate`` command."""
+    from ml.cli import pipeline, stack  # noqa: F401, PLC0415 - they register their commands; --help of one needs all
+
+    app()

@@ -1,0 +1,55 @@
+"""How the command line shows a result: JSON for machines, tables for people."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+console = Console()
+
+
+def show(value: Any, as_json: bool) -> None:
+    """Print a stage's result."""
+    if as_json:
+        print(json.dumps(value, indent=2, default=str))  # noqa: T201 - the command's output
+    elif isinstance(value, Mapping):
+        console.print(key_values(value))
+    else:
+        for item in value:
+            console.print(key_values(item) if isinstance(item, Mapping) else escape(str(item)))
+
+
+def key_values(values: Mapping[str, Any]) -> Table:
+    """Two columns: what and how much."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in values.items():
+        if not isinstance(value, Mapping | list):
+            table.add_row(f"[cyan]{escape(name)}[/]", escape(str(value)))
+    return table
+
+
+def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A titled table; text from outside is shown as it is, never as markup."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="cyan")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    return table
+
+
+def progress(as_json: bool) -> Progress:
+    """A bar that stays silent when the output is JSON or no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=as_json,
+    )

@@ -1,0 +1,192 @@
+"""Commands of the pipeline: every stage without Airflow, on the servers of the settings."""
+
+import getpass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ml.cli import app
+from ml.cli.output import progress, show
+from ml.errors import NotEnoughData
+from ml.settings import GATES, MODELS, Settings, load_settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsOf = Annotated[
+    str, typer.Option("--as-of", help="Moment taken as now, e.g. 2026-01-31T08:00:00Z. Default: end of the history.")
+]
+Model = Annotated[str, typer.Option(help=f"One of: {', '.join(MODELS)}.")]
+Project = Annotated[str, typer.Option(help="Only this project. Default: every project in the lake.")]
+HistoryFolder = Annotated[Path | None, typer.Argument(help="History folder. Default: FOURGATE_HISTORY.")]
+
+
+@app.command()
+def collect(
+    history: HistoryFolder = None, since: str = "", until: str = "", as_of: AsOf = "", as_json: AsJson = False
+) -> None:
+    """Land a history, hold it against its contracts and append it to the lake. Twice changes nothing."""
+    from ml.stages import collection
+    from ml.stages.opening import to_span
+
+    settings = load_settings()
+    moment = _moment(as_of) or datetime.now(UTC)  # the edge of the system: from here on, time is an argument
+    with progress(as_json) as bar:
+        task = bar.add_task("landing", total=None)
+        span = to_span(since, until)
+        batches = collection.fetch(
+            settings,
+            str(history.absolute()) if history else "",
+            span,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        task = bar.add_task("validating", total=len(batches))
+        checked = []
+        for batch in batches:
+            checked.append(collection.validate(settings, batch, moment))
+            bar.advance(task)
+    show({"batches": checked, **collection.append(settings, checked)}, as_json)
+
+
+@app.command()
+def validate(batch_id: str, as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Hold a landed batch against today's contracts again and append the rows that are accepted now (replay)."""
+    from ml.stages import collection
+
+    show(collection.replay(load_settings(), batch_id, _moment(as_of) or datetime.now(UTC)), as_json)
+
+
+@app.command()
+def features(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Build the point-in-time feature frame of each project and say where it is."""
+    from ml.stages import preparation
+
+    settings = load_settings()
+    show(
+        [preparation.features(settings, model, name, _moment(as_of)) for name in _projects(settings, project)], as_json
+    )
+
+
+@app.command()
+def drift(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Compare the newest runs with the champion's reference."""
+    from ml.stages import preparation
+
+    show(preparation.drift(load_settings(), model, project, _moment(as_of)), as_json)
+
+
+@app.command()
+def train(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Fit the candidates, choose one and log all of it to MLflow. Exit code 8: not enough data."""
+    from ml.stages import preparation, retraining
+
+    settings = load_settings()
+    trained = []
+    for name in _projects(settings, project):
+        with progress(as_json) as bar:
+            bar.add_task(f"training for {name}", total=None)
+            frame = preparation.features(settings, model, name, _moment(as_of))
+            trained.append(retraining.train(settings, frame))
+    show(trained, as_json)
+    if all(candidate["version"] is None for candidate in trained):
+        raise NotEnoughData("; ".join(str(candidate["reason"]) for candidate in trained))
+
+
+@app.command()
+def judge(model: Model = MODELS[0], project: Project = "", as_json: AsJson = False) -> None:
+    """Hold the newest candidate of each project against the four gates, without promoting it."""
+    show([verdict for _, verdicts in _judge(load_settings(), model, project) for verdict in verdicts], as_json)
+
+
+@app.command()
+def promote(model: Model = MODELS[0], project: Project = "", as_json: AsJson = False) -> None:
+    """Judge the newest candidate and promote it if all four gates pass. Exit code 1: refused."""
+    from ml.stages import retraining
+
+    settings = load_settings()
+    actor = getpass.getuser()
+    outcomes = [
+        retraining.promote(settings, candidate, verdicts, actor)
+        for candidate, verdicts in _judge(settings, model, project)
+    ]
+    show(outcomes, as_json)
+    if not all(outcome["promoted"] for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Score with the champions and make the sets current in the results table."""
+    from ml.stages import serving
+
+    published = serving.publish(load_settings(), model, project, _moment(as_of))
+    show(published, as_json)
+    if not published:
+        raise NotEnoughData("no project has a champion yet: nothing to publish")
+
+
+@app.command()
+def monitor(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Measure published predictions against the outcomes that came in."""
+    from ml.stages import serving
+
+    show(serving.monitor(load_settings(), model, project, _moment(as_of)), as_json)
+
+
+@app.command()
+def rollback(
+    project: Annotated[str, typer.Argument(help="Project whose champion goes back.")],
+    reason: Annotated[str, typer.Option(help="Kept in the audit log.", prompt=True)],
+    model: Model = MODELS[0],
+    as_of: AsOf = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make the previous champion champion again."""
+    from ml.stages import retraining
+
+    told = f"{getpass.getuser()}: {reason}"
+    show(retraining.rollback(load_settings(), model, project, _moment(as_of), told), as_json)
+
+
+@app.command()
+def status(model: Model = MODELS[0], as_json: AsJson = False) -> None:
+    """Show champions, verdicts and top predictions."""
+    from ml.cli.summary import print_status
+    from ml.stages import reporting
+
+    found = reporting.status(load_settings(), model)
+    if as_json:
+        show(found, as_json)
+    else:
+        print_status(found)
+
+
+def _judge(settings: Settings, model: str, project: str) -> list[tuple[dict[str, object], list[dict[str, object]]]]:
+    from ml.stages import retraining
+
+    judged = []
+    for name in _projects(settings, project):
+        candidate = retraining.newest_candidate(settings, model, name)
+        with progress(as_json=False) as bar:
+            task = bar.add_task(f"judging {name}", total=len(GATES))
+            verdicts = []
+            for gate in GATES:
+                verdicts.append(retraining.judge(settings, gate, candidate))
+                bar.advance(task)
+        judged.append((candidate, verdicts))
+    return judged
+
+
+def _projects(settings: Settings, only: str) -> list[str]:
+    from ml.stages.opening import projects
+
+    found = projects(settings, only)
+    if not found:
+        raise NotEnoughData("the lake is empty: collect a history first (`fourgate collect`)")
+    return found
+
+
+def _moment(text: str) -> datetime | None:
+    from ml.stages.opening import to_span
+
+    return to_span(text, None).start

@@ -1,0 +1,171 @@
+"""The only file that knows the query engine.
+
+Features are written once, as plain SQL text over views and temporary tables (see `docs/adr/0003-feature-engine.md`).
+What differs between engines is here: opening files, naming types, and the as-of join.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from urllib.parse import unquote, urlparse
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from ml.errors import LakeError, SettingsError
+
+PARTITIONS = ("project", "day")
+
+
+class Engine:
+    """A session of the query engine; names live until it is closed. Made by `open_engine`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def register_files(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
+        """Make the Parquet files of a table readable as the view `name`.
+
+        Args:
+            name: View to create or replace.
+            files: Addresses as `DeltaTable.file_uris()` gives them: still URL-encoded, partition values
+                (``project=apache%252Fozone/day=2019-07-08``) in the path. No files make an empty view.
+            schema: Every column of the table with its type. A column that an older file lacks reads as null;
+                a partition column keeps the type given here (left alone, ``day`` would turn into a date).
+
+        Raises:
+            LakeError: a file cannot be read, or does not fit the schema.
+        """
+        if not files:
+            self.register_frame(name, schema.empty_table())
+            return
+        inside = [field for field in schema if field.name not in PARTITIONS]
+        source = f"read_parquet({_texts(files)}, union_by_name = true, hive_partitioning = false, filename = true)"
+        try:
+            present = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+            found = {str(row[0]) for row in present}
+            columns = [_column(field, field.name in found) for field in inside]
+            columns += [_partition(schema.field(key)) for key in PARTITIONS if key in schema.names]
+            self._connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW {_name(name)} AS SELECT {', '.join(columns)} FROM {source}"
+            )
+        except duckdb.Error as error:
+            raise LakeError(f"the files of {name} cannot be read with the schema of the table: {error}") from error
+
+    def register_frame(self, name: str, table: pa.Table) -> None:
+        """Copy an Arrow table into the temporary table `name` (created or replaced)."""
+        self._connection.register("incoming_frame", table)
+        try:
+            self._connection.execute(f"DROP VIEW IF EXISTS {_name(name)}")
+        except duckdb.CatalogException:
+            self._connection.execute(f"DROP TABLE IF EXISTS {_name(name)}")
+        self._connection.execute(f"CREATE TEMP TABLE {_name(name)} AS SELECT * FROM incoming_frame")
+        self._connection.unregister("incoming_frame")
+
+    def run(self, sql: str) -> None:
+        """Execute one statement that returns nothing."""
+        self._connection.execute(sql)
+
+    def store(self, name: str, select: str) -> None:
+        """Compute `select` into the temporary table `name` (created or replaced)."""
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_name(name)} AS {select}")
+
+    def fetch(self, sql: str) -> pd.DataFrame:
+        """Result of `sql`; numbers as NumPy types (null integers turn the column into float64, null = NaN)."""
+        return self._connection.execute(sql).df()
+
+    def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
+        """FROM clause that pairs each query ``q`` with the latest fact ``f`` known strictly before it.
+
+        Args:
+            facts: Table with `keys` and ``known_us``, at most one row per (keys, known_us).
+            queries: Table with `keys` and ``at_us``.
+            keys: Columns that must be equal.
+
+        Returns:
+            Text for FROM; columns of ``f`` are null where nothing was known.
+        """
+        equal = " AND ".join(f"q.{key} = f.{key}" for key in keys)
+        on = f"{equal} AND q.at_us > f.known_us" if equal else "q.at_us > f.known_us"
+        return f"{queries} AS q ASOF LEFT JOIN {facts} AS f ON {on}"
+
+
+@contextmanager
+def open_engine(
+    kind: str, threads: int, memory_gb: float | None = None, spill_folder: str | None = None
+) -> Iterator[Engine]:
+    """Open an in-process engine, in UTC.
+
+    Args:
+        kind: ``duckdb``.
+        threads: Worker threads, at least 1. Results do not depend on it.
+        memory_gb: Limit in GB (10^9 bytes); None leaves the engine's default, 80 % of the machine.
+        spill_folder: Where larger-than-memory work goes; None takes the engine's default.
+
+    Raises:
+        SettingsError: the engine is unknown.
+    """
+    if kind != "duckdb":
+        raise SettingsError(f"FOURGATE_ENGINE: {kind!r} is not an engine; duckdb is")
+    config: dict[str, str | bool | int | float | list[str]] = {"threads": threads, "autoinstall_known_extensions": False}
+    if memory_gb is not None:
+        config["memory_limit"] = f"{round(memory_gb * 1000)}MB"
+    if spill_folder is not None:
+        config["temp_directory"] = spill_folder
+    connection = duckdb.connect(":memory:", config=config)
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield Engine(connection)
+    finally:
+        connection.close()
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _texts(files: Sequence[str]) -> str:
+    return "[" + ", ".join(_text(_path(file)) for file in files) + "]"
+
+
+def _path(uri: str) -> str:
+    """A local ``file://`` address as a path; others as they are. Delta encodes the address once on top of its folders."""
+    parts = urlparse(uri)
+    return unquote(parts.path) if parts.scheme == "file" else uri
+
+
+TYPES = {
+    "string": "VARCHAR",
+    "large_string": "VARCHAR",
+    "string_view": "VARCHAR",
+    "bool": "BOOLEAN",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "date32[day]": "DATE",
+    "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def _type(field: pa.Field) -> str:
+    known = TYPES.get(str(field.type))
+    if known is None:
+        raise LakeError(f"column {field.name} has type {field.type}; the engine reads {', '.join(TYPES)}")
+    return known
+
+
+def _column(field: pa.Field, present: bool) -> str:
+    value = _name(field.name) if present else "NULL"
+    return f"CAST({value} AS {_type(field)}) AS {_name(field.name)}"
+
+
+def _partition(field: pa.Field) -> str:
+    """Partition value from the path, decoded; Hive writes null as ``__HIVE_DEFAULT_PARTITION__``."""
+    raw = f"url_decode(regexp_extract(filename, '/{field.name}=([^/]*)/', 1))"
+    return f"CAST(NULLIF({raw}, '__HIVE_DEFAULT_PARTITION__') AS {_type(field)}) AS {_name(field.name)}"

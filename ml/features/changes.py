@@ -1,0 +1,189 @@
+"""What is under test: size and kind of the change, its earlier runs, its author, and the state of the CI itself.
+
+A change without files known has null size features and has_change = 0.
+"""
+
+from ml.engine import Engine
+from ml.features.facts import PULL_REQUESTS, Context
+
+DAY_US = 86_400_000_000
+
+COLUMNS = {
+    "last_run_failure_rate": "c.last_run_failure_rate",
+    "last_5_runs_failure_rate": "c.last_5_runs_failure_rate",
+    "last_run_results_count": "c.last_run_results_count",
+    "since_last_run_s": "c.since_last_run_s",
+    "is_pull_request": "c.is_pull_request",
+    "change_runs_count": "c.change_runs_count",
+    "change_failures_count": "COALESCE(cf.failures, 0)",
+    "is_failing_in_change": "CASE WHEN c.change_run_no IS NOT NULL THEN CASE WHEN cl.run_no IS NULL THEN 0 ELSE 1 END END",
+    "author_runs_count": "c.author_runs_count",
+    "author_failure_rate": "c.author_failure_rate",
+    "has_change": "CASE WHEN s.query_no IS NULL THEN 0 ELSE 1 END",
+    "files_count": "s.files",
+    "lines_added_count": "s.added",
+    "lines_deleted_count": "s.deleted",
+    "source_files_rate": "s.source_files / CAST(s.files AS DOUBLE)",
+    "test_files_rate": "s.test_files / CAST(s.files AS DOUBLE)",
+    "build_files_rate": "s.build_files / CAST(s.files AS DOUBLE)",
+    "docs_files_rate": "s.docs_files / CAST(s.files AS DOUBLE)",
+    "has_build_file": "CASE WHEN s.build_files > 0 THEN 1 WHEN s.files > 0 THEN 0 END",
+    "folders_count": "s.folders",
+    "modules_count": "s.modules",
+    "mean_churn_30d": "s.churn_sum / CAST(s.files AS DOUBLE)",
+    "max_churn_30d": "s.churn_max",
+}
+JOINS = """
+    JOIN run_context AS c ON c.query_no = h.query_no
+    LEFT JOIN change_size AS s ON s.query_no = h.query_no
+    LEFT JOIN change_failure_before AS cf ON cf.query_no = h.query_no AND cf.series_no = h.series_no
+    LEFT JOIN failure_place AS cl ON cl.run_no = c.change_run_no AND cl.series_no = h.series_no
+"""
+
+
+def prepare(engine: Engine, context: Context) -> None:
+    """Create the tables that `JOINS` names: per query run, and per query and test of the same change."""
+    _store_touches(engine, context)
+    _store_size(engine)
+    _store_run_states(engine)
+    _store_run_context(engine)
+    _store_change_failures(engine)
+
+
+def _store_touches(engine: Engine, context: Context) -> None:
+    """``touched``: running count, per path, of known runs that touched it (all, and those that tell something)."""
+    engine.store(
+        "run_file",
+        f"""
+        SELECT r.run_no, r.known_us, p.path_no, p.folder_no, p.suffix_no,
+            COUNT(*) OVER (PARTITION BY r.run_no) <= {context.max_files} AND NOT COALESCE(o.is_outage, TRUE) AS is_telling
+        FROM (SELECT DISTINCT run_id, path FROM changed_files) AS c
+        JOIN run AS r ON r.run_id = c.run_id
+        JOIN path_part AS p ON p.path = c.path
+        LEFT JOIN run_result AS o ON o.run_no = r.run_no
+        """,
+    )
+    engine.store(
+        "touched",
+        """
+        SELECT path_no, known_us,
+            SUM(touches) OVER (PARTITION BY path_no ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS n
+        FROM (SELECT path_no, known_us, COUNT(*) AS touches FROM run_file GROUP BY path_no, known_us)
+        """,
+    )
+
+
+def _store_size(engine: Engine) -> None:
+    engine.store(
+        "touched_file",
+        "SELECT q.query_no, r.at_us, p.path_no, p.folder_no, p.suffix_no, p.module_no, p.kind, q.added, q.deleted "
+        "FROM query_file AS q JOIN query_run AS r ON r.query_no = q.query_no JOIN path_part AS p ON p.path = q.path",
+    )
+    for name, back in (("churn_now", 0), ("churn_then", 30 * DAY_US)):
+        engine.store("file_key", f"SELECT query_no, path_no, at_us - {back} AS at_us FROM touched_file")
+        engine.store(
+            name,
+            "SELECT q.query_no, q.path_no, COALESCE(f.n, 0) AS n "
+            f"FROM {engine.latest_before('touched', 'file_key', ['path_no'])}",
+        )
+    engine.store(
+        "change_size",
+        """
+        SELECT t.query_no, COUNT(*) AS files, SUM(t.added) AS added, SUM(t.deleted) AS deleted,
+            COUNT(CASE WHEN t.kind = 'source' THEN 1 END) AS source_files,
+            COUNT(CASE WHEN t.kind = 'test' THEN 1 END) AS test_files,
+            COUNT(CASE WHEN t.kind = 'build' THEN 1 END) AS build_files,
+            COUNT(CASE WHEN t.kind = 'docs' THEN 1 END) AS docs_files,
+            COUNT(DISTINCT t.folder_no) AS folders, COUNT(DISTINCT t.module_no) AS modules,
+            SUM(a.n - b.n) AS churn_sum, MAX(a.n - b.n) AS churn_max
+        FROM touched_file AS t
+        JOIN churn_now AS a ON a.query_no = t.query_no AND a.path_no = t.path_no
+        JOIN churn_then AS b ON b.query_no = t.query_no AND b.path_no = t.path_no
+        GROUP BY t.query_no
+        """,
+    )
+
+
+def _run_state(key: str) -> str:
+    """Running counts over runs in the order they became known, per `key`; the latest of runs known together is kept."""
+    order = f"PARTITION BY {key} ORDER BY known_us, run_no"
+    running = f"({order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+    last_5 = f"({order} ROWS BETWEEN 4 PRECEDING AND CURRENT ROW)"
+    return f"""
+        SELECT * FROM (
+            SELECT {key}, run_no, known_us, results, failures,
+                COALESCE(LEAD(known_us) OVER ({order}) > known_us, TRUE) AS is_latest,
+                COUNT(*) OVER {running} AS runs,
+                SUM(CASE WHEN failures > 0 THEN 1 ELSE 0 END) OVER {running} AS failed_runs,
+                SUM(results) OVER {last_5} AS results_5, SUM(failures) OVER {last_5} AS failures_5
+            FROM (SELECT *, 0 AS everything FROM run_result) WHERE {key} IS NOT NULL)
+        WHERE is_latest
+        """
+
+
+def _store_run_states(engine: Engine) -> None:
+    for name, key in (("any_run", "everything"), ("change_run", "change_key"), ("author_run", "author_id")):
+        engine.store(name, _run_state(key))
+    engine.store("run_key", "SELECT query_no, at_us, event, change_key, author_id, 0 AS everything FROM query_run")
+
+
+def _store_run_context(engine: Engine) -> None:
+    events = ", ".join(f"'{event}'" for event in PULL_REQUESTS)
+    engine.store(
+        "before_any",
+        "SELECT q.query_no, q.at_us, q.event, q.change_key, q.author_id, f.results, f.failures, f.results_5, f.failures_5, "
+        f"f.known_us FROM {engine.latest_before('any_run', 'run_key', ['everything'])}",
+    )
+    engine.store(
+        "before_change",
+        f"SELECT q.query_no, f.run_no, f.runs FROM {engine.latest_before('change_run', 'run_key', ['change_key'])}",
+    )
+    engine.store(
+        "before_author",
+        f"SELECT q.query_no, f.runs, f.failed_runs FROM {engine.latest_before('author_run', 'run_key', ['author_id'])}",
+    )
+    engine.store(
+        "run_context",
+        f"""
+        SELECT a.query_no, a.change_key, a.at_us,
+            a.failures / CAST(a.results AS DOUBLE) AS last_run_failure_rate,
+            a.failures_5 / CAST(a.results_5 AS DOUBLE) AS last_5_runs_failure_rate,
+            a.results AS last_run_results_count, (a.at_us - a.known_us) / 1e6 AS since_last_run_s,
+            CASE WHEN LOWER(a.event) IN ({events}) THEN 1 WHEN a.event IS NOT NULL THEN 0 END AS is_pull_request,
+            COALESCE(c.runs, 0) AS change_runs_count, c.run_no AS change_run_no,
+            CASE WHEN a.author_id IS NOT NULL THEN COALESCE(u.runs, 0) END AS author_runs_count,
+            u.failed_runs / CAST(u.runs AS DOUBLE) AS author_failure_rate
+        FROM before_any AS a
+        JOIN before_change AS c ON c.query_no = a.query_no
+        JOIN before_author AS u ON u.query_no = a.query_no
+        """,
+    )
+
+
+def _store_change_failures(engine: Engine) -> None:
+    """``change_failure_before``: failures of a test in known runs of the same change; only where there are some."""
+    engine.store(
+        "change_failure",
+        """
+        SELECT change_key, series_no, known_us, SUM(failures) OVER (PARTITION BY change_key, series_no ORDER BY known_us
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS failures
+        FROM (SELECT r.change_key, p.series_no, p.known_us, COUNT(*) AS failures
+              FROM failure_place AS p JOIN run AS r ON r.run_no = p.run_no
+              WHERE r.change_key IS NOT NULL GROUP BY r.change_key, p.series_no, p.known_us)
+        """,
+    )
+    engine.store(
+        "change_query",
+        """
+        SELECT q.query_no, q.series_no, c.change_key, c.at_us
+        FROM query AS q JOIN run_context AS c ON c.query_no = q.query_no
+        JOIN (SELECT DISTINCT change_key, series_no FROM change_failure) AS k
+            ON k.change_key = c.change_key AND k.series_no = q.series_no
+        """,
+    )
+    engine.store(
+        "change_failure_before",
+        "SELECT q.query_no, q.series_no, f.failures "
+        f"FROM {engine.latest_before('change_failure', 'change_query', ['change_key', 'series_no'])} "
+        "WHERE f.failures IS NOT NULL",
+    )

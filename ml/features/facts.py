@@ -1,0 +1,271 @@
+"""What is known, and when: runs, merged results and the rows that features are asked for.
+
+Tables made here (integers stand for names, so that joins are cheap; no number depends on a later fact's content):
+
+- ``run``: one row per run: run_no (order of start, then run_id), started_us, known_us, change_key, author_id.
+- ``series``: one row per (variant, test_id): series_no, variant_no, test_no.
+- ``execution``: one row per (series_no, run_no): failed (0/1), duration_ms, known_us. Skipped results are left out.
+- ``run_result``: one row per run with results: results and failures known after it, is_outage.
+- ``query_run``, ``query``: the runs and rows asked for; ``at_us`` is the moment before which facts count.
+
+Times are microseconds since 1970 UTC.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+
+from ml.engine import Engine
+from ml.spec import Interval
+
+NEXT_RUN = "next"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TRUNKS = ("main", "master", "trunk", "develop")
+PULL_REQUESTS = ("pull_request", "pull_request_target", "pr", "merge_request", "merge_request_event")
+DESCRIPTION = ("event", "branch", "change_id", "author_id")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Choices that features depend on.
+
+    Attributes:
+        outage_share: A run with a larger share (0..1) of failed results tells nothing about its change.
+        alive_runs: A test counts as known while it was executed in this many latest runs of its variant.
+        max_files: Larger changes tell nothing about single files.
+    """
+
+    outage_share: float = 0.5
+    alive_runs: int = 50
+    max_files: int = 200
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Which rows to compute features for. Make one with `training` or `prediction`."""
+
+    project: str
+    interval: Interval
+    as_of: datetime | None = None
+    runs: pd.DataFrame | None = None
+    changed_files: pd.DataFrame | None = None
+
+    @classmethod
+    def training(cls, project: str, interval: Interval | None = None) -> "Queries":
+        """Every merged result of the runs that start in `interval` (all when None)."""
+        return cls(project, interval or Interval())
+
+    @classmethod
+    def prediction(
+        cls, project: str, runs: pd.DataFrame, as_of: datetime, changed_files: pd.DataFrame | None = None
+    ) -> "Queries":
+        """Every known test for each given run, and for the next run (run_id ``next``, history only).
+
+        Args:
+            project: Name of the project.
+            runs: One row per run: run_id, started_at; event, branch, change_id, author_id where known.
+                What is missing is taken from the run of that id in the history.
+            as_of: Facts known later than this never count; the next run starts right after it.
+            changed_files: run_id, path, added, deleted of given runs; None takes those of the history.
+        """
+        return cls(project, Interval(), as_of, runs, changed_files)
+
+
+def prepare(engine: Engine, queries: Queries, context: Context) -> None:
+    """Create the tables of this module from the views runs, test_results and changed_files."""
+    _store_runs(engine)
+    _store_executions(engine)
+    _store_run_results(engine, context)
+    if queries.runs is None:
+        _store_training_runs(engine, queries.interval)
+    else:
+        _store_given_runs(engine, queries)
+        _store_alive_queries(engine, context)
+
+
+def _in(values: tuple[str, ...]) -> str:
+    return "(" + ", ".join(f"'{value}'" for value in values) + ")"
+
+
+def _store_runs(engine: Engine) -> None:
+    """A run with several attempts starts with the first and is known with the last."""
+    engine.store(
+        "run",
+        f"""
+        SELECT *, CAST(ROW_NUMBER() OVER (ORDER BY started_us, run_id) AS INTEGER) AS run_no,
+            {_change_key("branch", "change_id")} AS change_key
+        FROM (
+            SELECT run_id, MIN(EPOCH_US(started_at)) AS started_us,
+                MAX(EPOCH_US(COALESCE(finished_at, started_at))) AS known_us,
+                MAX(event) AS event, MAX(branch) AS branch, MAX(change_id) AS change_id, MAX(author_id) AS author_id
+            FROM runs GROUP BY run_id)
+        """,
+    )
+
+
+def _change_key(branch: str, change_id: str) -> str:
+    return f"COALESCE({change_id}, CASE WHEN LOWER({branch}) NOT IN {_in(TRUNKS)} THEN {branch} END)"
+
+
+def _store_executions(engine: Engine) -> None:
+    engine.store(
+        "series",
+        """
+        SELECT variant, test_id, CAST(ROW_NUMBER() OVER (ORDER BY variant, test_id) AS INTEGER) AS series_no,
+            CAST(DENSE_RANK() OVER (ORDER BY variant) AS INTEGER) AS variant_no,
+            CAST(DENSE_RANK() OVER (ORDER BY test_id) AS INTEGER) AS test_no
+        FROM (SELECT DISTINCT variant, test_id FROM test_results WHERE outcome <> 'skipped')
+        """,
+    )
+    engine.store(
+        "execution",
+        """
+        SELECT m.series_no, m.run_no, m.failed, m.duration_s, CAST(ROUND(m.duration_s * 1000) AS BIGINT) AS duration_ms,
+            r.known_us
+        FROM (
+            SELECT s.series_no, r.run_no, MAX(CASE WHEN t.outcome IN ('failed', 'error') THEN 1 ELSE 0 END) AS failed,
+                MAX(CASE WHEN ISNAN(t.duration_s) THEN NULL ELSE CAST(t.duration_s AS DOUBLE) END) AS duration_s
+            FROM test_results AS t
+            JOIN run AS r ON r.run_id = t.run_id
+            JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
+            WHERE t.outcome <> 'skipped'
+            GROUP BY s.series_no, r.run_no) AS m
+        JOIN run AS r ON r.run_no = m.run_no
+        """,
+    )
+
+
+def _store_run_results(engine: Engine, context: Context) -> None:
+    engine.store(
+        "run_result",
+        f"""
+        SELECT r.run_no, r.known_us, r.change_key, r.author_id, c.results, c.failures,
+            c.failures > {context.outage_share} * c.results AS is_outage
+        FROM (SELECT run_no, COUNT(*) AS results, SUM(failed) AS failures FROM execution GROUP BY run_no) AS c
+        JOIN run AS r ON r.run_no = c.run_no
+        """,
+    )
+
+
+def _store_training_runs(engine: Engine, interval: Interval) -> None:
+    limits = [f"r.started_us >= {_us(interval.start)}"] if interval.start else []
+    limits += [f"r.started_us < {_us(interval.end)}"] if interval.end else []
+    where = f"WHERE {' AND '.join(limits)}" if limits else ""
+    engine.store(
+        "query_run",
+        f"""
+        SELECT CAST(ROW_NUMBER() OVER (ORDER BY r.run_no) AS INTEGER) AS query_no, r.run_no, r.run_id, r.started_us,
+            r.known_us, r.started_us AS at_us, r.event, r.change_key, r.author_id
+        FROM run AS r JOIN run_result AS c ON c.run_no = r.run_no {where}
+        """,
+    )
+    engine.store(
+        "query_file",
+        """
+        SELECT q.query_no, c.path, MAX(c.added) AS added, MAX(c.deleted) AS deleted
+        FROM changed_files AS c JOIN query_run AS q ON q.run_id = c.run_id GROUP BY q.query_no, c.path
+        """,
+    )
+    engine.store(
+        "query",
+        """
+        SELECT q.query_no, q.at_us, e.series_no, s.variant_no, s.test_no, e.failed, e.duration_s
+        FROM execution AS e
+        JOIN query_run AS q ON q.run_no = e.run_no
+        JOIN series AS s ON s.series_no = e.series_no
+        """,
+    )
+
+
+def _store_given_runs(engine: Engine, queries: Queries) -> None:
+    after = _us(queries.as_of or EPOCH) + 1
+    engine.register_frame("given_run", _given_runs(queries, after))
+    engine.register_frame("given_file", _given_files(queries))
+    engine.store(
+        "query_run",
+        f"""
+        SELECT CAST(ROW_NUMBER() OVER (ORDER BY started_us, run_id) AS INTEGER) AS query_no, NULL AS run_no, run_id,
+            started_us, CAST(NULL AS BIGINT) AS known_us, LEAST(started_us, {after}) AS at_us, event,
+            {_change_key("branch", "change_id")} AS change_key, author_id
+        FROM (
+            SELECT g.run_id, g.started_us, COALESCE(g.event, r.event) AS event, COALESCE(g.branch, r.branch) AS branch,
+                COALESCE(g.change_id, r.change_id) AS change_id, COALESCE(g.author_id, r.author_id) AS author_id
+            FROM given_run AS g LEFT JOIN run AS r ON r.run_id = g.run_id)
+        """,
+    )
+    source = "changed_files" if queries.changed_files is None else "given_file"
+    engine.store(
+        "query_file",
+        f"""
+        SELECT q.query_no, c.path, MAX(c.added) AS added, MAX(c.deleted) AS deleted
+        FROM {source} AS c JOIN query_run AS q ON q.run_id = c.run_id
+        WHERE q.run_id <> '{NEXT_RUN}' GROUP BY q.query_no, c.path
+        """,
+    )
+
+
+def _store_alive_queries(engine: Engine, context: Context) -> None:
+    """Tests executed in the latest runs of their variant, as known before each given run starts."""
+    engine.store(
+        "variant_run",
+        """
+        SELECT variant_no, run_no, known_us, ROW_NUMBER() OVER (PARTITION BY variant_no ORDER BY known_us, run_no) AS n
+        FROM (SELECT DISTINCT s.variant_no, e.run_no, e.known_us
+              FROM execution AS e JOIN series AS s ON s.series_no = e.series_no)
+        """,
+    )
+    engine.store("variant_last", "SELECT variant_no, known_us, MAX(n) AS n FROM variant_run GROUP BY variant_no, known_us")
+    engine.store(
+        "series_last",
+        """
+        SELECT e.series_no, e.known_us, MAX(v.n) AS n
+        FROM execution AS e
+        JOIN series AS s ON s.series_no = e.series_no
+        JOIN variant_run AS v ON v.variant_no = s.variant_no AND v.run_no = e.run_no
+        GROUP BY e.series_no, e.known_us
+        """,
+    )
+    engine.store(
+        "asked",
+        "SELECT q.query_no, q.at_us, s.series_no, s.variant_no, s.test_no FROM query_run AS q CROSS JOIN series AS s",
+    )
+    engine.store("asked_variant", "SELECT DISTINCT query_no, at_us, variant_no FROM asked")
+    engine.store(
+        "query",
+        f"""
+        SELECT t.query_no, t.at_us, t.series_no, t.variant_no, t.test_no, CAST(NULL AS INTEGER) AS failed,
+            CAST(NULL AS DOUBLE) AS duration_s
+        FROM (SELECT q.*, f.n FROM {engine.latest_before("series_last", "asked", ["series_no"])}) AS t
+        JOIN (SELECT q.*, f.n FROM {engine.latest_before("variant_last", "asked_variant", ["variant_no"])}) AS v
+            ON v.query_no = t.query_no AND v.variant_no = t.variant_no
+        WHERE v.n - t.n < {context.alive_runs}
+        """,
+    )
+
+
+def _given_runs(queries: Queries, after_us: int) -> pa.Table:
+    """The given runs and the next one, with null where the caller knows nothing."""
+    given = queries.runs if queries.runs is not None else pd.DataFrame({"run_id": [], "started_at": []})
+    started = [_us(moment) for moment in given["started_at"]]
+    columns = {"run_id": [*given["run_id"], NEXT_RUN], "started_us": [*started, after_us]}
+    for name in DESCRIPTION:
+        values = list(given[name]) if name in given else [None] * len(given)
+        columns[name] = [value if isinstance(value, str) else None for value in values] + [None]
+    types = [pa.field("started_us", pa.int64()) if name == "started_us" else pa.field(name, pa.string()) for name in columns]
+    return pa.table(columns, schema=pa.schema(types))
+
+
+def _given_files(queries: Queries) -> pa.Table:
+    schema = pa.schema(
+        [("run_id", pa.string()), ("path", pa.string()), ("added", pa.int64()), ("deleted", pa.int64())]
+    )
+    if queries.changed_files is None:
+        return schema.empty_table()
+    return pa.Table.from_pandas(queries.changed_files[schema.names], schema=schema, preserve_index=False)
+
+
+def _us(moment: datetime) -> int:
+    """Microseconds since 1970 of an aware moment, exactly."""
+    return (moment - EPOCH) // timedelta(microseconds=1)

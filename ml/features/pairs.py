@@ -1,0 +1,242 @@
+"""How a test relates to the change: its own file, shared words and packages, and failing together before.
+
+Tables hold only pairs that have something in common; a row of results is never multiplied by the files of its run.
+All features are null where no changed file is known, and 0 where nothing is shared.
+"""
+
+import pyarrow as pa
+
+from ml.engine import Engine
+from ml.features import names
+
+COMMON_WORD_SHARE = 0.2
+SIMILAR = 0.25
+PRIOR_TOUCHES = 2
+MICRO = 1_000_000
+KINDS = {"file": "path_no", "folder": "folder_no", "suffix": "suffix_no"}
+
+
+def _known(value: str) -> str:
+    return f"CASE WHEN s.query_no IS NOT NULL THEN COALESCE({value}, 0) END"
+
+
+COLUMNS = {
+    "has_own_file": _known("pf.is_own"),
+    "has_subject_file": _known("pf.is_subject"),
+    "name_similarity_rate": _known("pf.similarity"),
+    "shared_words_count": _known("pw.shared"),
+    "shared_words_weight": _known(f"pw.weight / {MICRO}.0"),
+    "shared_words_rate": _known("pw.weight / CAST(NULLIF(pw.total, 0) AS DOUBLE)"),
+    "package_overlap_rate": _known("pp.depth / CAST(tp.depths AS DOUBLE)"),
+    "module_overlap_rate": _known("pm.overlap"),
+    **{f"cofailure_{kind}_rate": _known(f"co_{kind}.rate") for kind in KINDS},
+    "cofailure_mean_rate": _known("co_file.mean_rate"),
+    "cofailure_count": _known("co_file.failures"),
+}
+JOINS = """
+    LEFT JOIN pair_file AS pf ON pf.query_no = h.query_no AND pf.test_no = h.test_no
+    LEFT JOIN pair_words AS pw ON pw.query_no = h.query_no AND pw.test_no = h.test_no
+    LEFT JOIN test_package AS tp ON tp.test_no = h.test_no
+    LEFT JOIN pair_package AS pp ON pp.query_no = h.query_no AND pp.package_no = tp.package_no
+    LEFT JOIN pair_module AS pm ON pm.query_no = h.query_no AND pm.test_no = h.test_no
+""" + "\n".join(
+    f"LEFT JOIN cofailure_{kind} AS co_{kind} ON co_{kind}.query_no = h.query_no AND co_{kind}.series_no = h.series_no"
+    for kind in KINDS
+)
+
+
+def register_paths(engine: Engine) -> None:
+    """Create ``path_part`` and the word and prefix tables of every path that the history or a query names."""
+    paths = engine.fetch("SELECT DISTINCT path FROM changed_files UNION SELECT DISTINCT path FROM query_file")["path"]
+    parts = names.path_parts(paths)
+    engine.register_frame("path_part", parts)
+    numbered = dict(zip(parts["path_no"].to_pylist(), parts["path"].to_pylist(), strict=True))
+    engine.register_frame("path_word", names.word_table("path_no", numbered))
+    engine.register_frame("stem_word", names.word_table("path_no", {no: names.stem_of(p) for no, p in numbered.items()}))
+    engine.register_frame("path_prefix", names.prefix_table("path_no", {no: names.package_of(p) for no, p in numbered.items()}))
+    modules = dict(zip(parts["module_no"].to_pylist(), map(names.module_of, numbered.values()), strict=True))
+    engine.register_frame(
+        "module_word", names.word_table("module_no", {no: m.rpartition("/")[2] for no, m in modules.items()})
+    )
+
+
+def register_tests(engine: Engine) -> None:
+    """Create the word, name and package tables of every test that has a result."""
+    tests = engine.fetch("SELECT DISTINCT test_no, test_id FROM series ORDER BY test_no")
+    numbered = dict(zip(tests["test_no"].tolist(), tests["test_id"], strict=True))
+    parts = {number: names.segments(test_id) for number, test_id in numbered.items()}
+    engine.register_frame("test_word", names.word_table("test_no", numbered))
+    engine.register_frame("title_word", names.word_table("test_no", {no: names.title_of(p) for no, p in parts.items()}))
+    engine.register_frame("test_name", names.name_table(parts))
+    packages = {number: "/".join(found[:-1]) for number, found in parts.items()}
+    package_no = {package: number for number, package in enumerate(sorted(set(packages.values())))}
+    engine.register_frame("package_prefix", names.prefix_table("package_no", {no: p for p, no in package_no.items()}))
+    rows = [(number, package_no[package], package.count("/") + 1) for number, package in packages.items()]
+    columns = zip(*rows, strict=True) if rows else ([], [], [])
+    arrays = [pa.array(column, pa.int32()) for column in columns]
+    engine.register_frame("test_package", pa.table(arrays, names=["test_no", "package_no", "depths"]))
+
+
+def prepare(engine: Engine) -> None:
+    """Create the tables that `JOINS` names."""
+    _store_file_pairs(engine)
+    _store_word_pairs(engine)
+    _store_folder_pairs(engine)
+    for kind, key in KINDS.items():
+        _store_cofailures(engine, kind, key)
+
+
+def _store_file_pairs(engine: Engine) -> None:
+    """``pair_file``: the file is the test's own, its subject's, or has a name of the same words (Jaccard index)."""
+    engine.store(
+        "path_pair",
+        f"""
+        SELECT test_no, path_no, MAX(is_own) AS is_own, MAX(is_subject) AS is_subject, MAX(similarity) AS similarity
+        FROM (
+            SELECT t.test_no, p.path_no, 1 AS is_own, 0 AS is_subject, 0.0 AS similarity
+            FROM test_name AS t JOIN path_part AS p ON p.stem = t.name
+            UNION ALL
+            SELECT t.test_no, p.path_no, 0, 1, 0.0
+            FROM test_name AS t JOIN path_part AS p ON p.subject = t.subject AND p.stem <> t.name
+            UNION ALL
+            SELECT test_no, path_no, 0, 0, similarity FROM (
+                SELECT t.test_no, p.path_no, COUNT(*) / CAST(MAX(t.words) + MAX(p.words) - COUNT(*) AS DOUBLE) AS similarity
+                FROM title_word AS t JOIN stem_word AS p ON p.word = t.word GROUP BY t.test_no, p.path_no)
+            WHERE similarity >= {SIMILAR})
+        GROUP BY test_no, path_no
+        """,
+    )
+    engine.store(
+        "pair_file",
+        """
+        SELECT f.query_no, p.test_no, MAX(p.is_own) AS is_own, MAX(p.is_subject) AS is_subject,
+            MAX(p.similarity) AS similarity
+        FROM touched_file AS f JOIN path_pair AS p ON p.path_no = f.path_no GROUP BY f.query_no, p.test_no
+        """,
+    )
+
+
+def _store_word_pairs(engine: Engine) -> None:
+    """``pair_words``: words shared by the change's paths and the test, rare words weighing more.
+
+    Weight: ln((tests + 1) / (tests with the word + 1)) over the tests known before the run, in millionths; words of
+    more than `COMMON_WORD_SHARE` of them do not count (inverse document frequency, Spärck Jones 1972).
+    """
+    engine.store(
+        "test_first",
+        "SELECT s.test_no, MIN(e.known_us) AS known_us FROM execution AS e "
+        "JOIN series AS s ON s.series_no = e.series_no GROUP BY s.test_no",
+    )
+    running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+    engine.store(
+        "word_seen",
+        f"""
+        SELECT word, known_us, SUM(tests) OVER (PARTITION BY word {running}) AS tests
+        FROM (SELECT w.word, t.known_us, COUNT(*) AS tests
+              FROM test_word AS w JOIN test_first AS t ON t.test_no = w.test_no GROUP BY w.word, t.known_us)
+        """,
+    )
+    engine.store(
+        "tests_seen",
+        f"SELECT known_us, SUM(tests) OVER ({running}) AS tests "
+        "FROM (SELECT known_us, COUNT(*) AS tests FROM test_first GROUP BY known_us)",
+    )
+    engine.store("tests_key", "SELECT DISTINCT query_no, at_us FROM touched_file")
+    engine.store(
+        "tests_known", f"SELECT q.query_no, COALESCE(f.tests, 0) AS tests FROM {engine.latest_before('tests_seen', 'tests_key', [])}"
+    )
+    engine.store(
+        "word_key",
+        "SELECT DISTINCT f.query_no, f.at_us, w.word FROM touched_file AS f JOIN path_word AS w ON w.path_no = f.path_no",
+    )
+    engine.store(
+        "query_word",
+        f"""
+        SELECT k.query_no, k.word, CAST(ROUND(LN((t.tests + 1.0) / (k.tests + 1.0)) * {MICRO}) AS BIGINT) AS weight
+        FROM (SELECT q.query_no, q.word, f.tests FROM {engine.latest_before("word_seen", "word_key", ["word"])}) AS k
+        JOIN tests_known AS t ON t.query_no = k.query_no
+        WHERE k.tests <= {COMMON_WORD_SHARE} * t.tests
+        """,
+    )
+    engine.store(
+        "pair_words",
+        """
+        SELECT q.query_no, w.test_no, COUNT(*) AS shared, SUM(q.weight) AS weight, MAX(a.total) AS total
+        FROM query_word AS q
+        JOIN (SELECT query_no, SUM(weight) AS total FROM query_word GROUP BY query_no) AS a ON a.query_no = q.query_no
+        JOIN test_word AS w ON w.word = q.word
+        GROUP BY q.query_no, w.test_no
+        """,
+    )
+
+
+def _store_folder_pairs(engine: Engine) -> None:
+    """``pair_package``: deepest shared package; ``pair_module``: share of the module's words found in the test's name."""
+    engine.store(
+        "pair_package",
+        """
+        SELECT q.query_no, p.package_no, MAX(p.depth) AS depth
+        FROM (SELECT DISTINCT f.query_no, x.prefix FROM touched_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no) AS q
+        JOIN package_prefix AS p ON p.prefix = q.prefix
+        GROUP BY q.query_no, p.package_no
+        """,
+    )
+    engine.store(
+        "module_pair",
+        """
+        SELECT m.module_no, t.test_no, COUNT(*) / CAST(MAX(m.words) AS DOUBLE) AS overlap
+        FROM module_word AS m JOIN test_word AS t ON t.word = m.word GROUP BY m.module_no, t.test_no
+        """,
+    )
+    engine.store(
+        "pair_module",
+        """
+        SELECT q.query_no, p.test_no, MAX(p.overlap) AS overlap
+        FROM (SELECT DISTINCT query_no, module_no FROM touched_file) AS q
+        JOIN module_pair AS p ON p.module_no = q.module_no GROUP BY q.query_no, p.test_no
+        """,
+    )
+
+
+def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
+    """``cofailure_<kind>``: how often the test failed in known runs that touched a file, folder or suffix of the change.
+
+    rate: highest over the change of failures / (touches + `PRIOR_TOUCHES`). Outages and very large changes are left out.
+    """
+    running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+    engine.store("touch", f"SELECT DISTINCT run_no, known_us, {key} FROM run_file WHERE is_telling")
+    engine.store(
+        "touches",
+        f"SELECT {key}, known_us, SUM(n) OVER (PARTITION BY {key} {running}) AS n "
+        f"FROM (SELECT {key}, known_us, COUNT(*) AS n FROM touch GROUP BY {key}, known_us)",
+    )
+    engine.store(
+        "failed_touches",
+        f"""
+        SELECT series_no, {key}, known_us, SUM(n) OVER (PARTITION BY series_no, {key} {running}) AS n
+        FROM (SELECT p.series_no, t.{key}, t.known_us, COUNT(*) AS n
+              FROM failure_place AS p JOIN touch AS t ON t.run_no = p.run_no GROUP BY p.series_no, t.{key}, t.known_us)
+        """,
+    )
+    engine.store("touch_key", f"SELECT DISTINCT query_no, at_us, {key} FROM touched_file")
+    engine.store(
+        "touches_before",
+        f"SELECT q.query_no, q.at_us, q.{key}, COALESCE(f.n, 0) AS touches FROM {engine.latest_before('touches', 'touch_key', [key])}",
+    )
+    engine.store(
+        "failed_key",
+        f"SELECT t.query_no, t.at_us, t.{key}, t.touches, k.series_no FROM touches_before AS t "
+        f"JOIN (SELECT DISTINCT {key}, series_no FROM failed_touches) AS k ON k.{key} = t.{key} WHERE t.touches > 0",
+    )
+    engine.store(
+        f"cofailure_{kind}",
+        f"""
+        SELECT c.query_no, c.series_no, MAX(c.n / CAST(c.touches + {PRIOR_TOUCHES} AS DOUBLE)) AS rate,
+            SUM(c.n) AS failures, SUM(c.n) / CAST(MAX(a.touches) + {PRIOR_TOUCHES} AS DOUBLE) AS mean_rate
+        FROM (SELECT q.query_no, q.series_no, q.touches, f.n
+              FROM {engine.latest_before("failed_touches", "failed_key", [key, "series_no"])} WHERE f.n IS NOT NULL) AS c
+        JOIN (SELECT query_no, SUM(touches) AS touches FROM touches_before GROUP BY query_no) AS a
+            ON a.query_no = c.query_no
+        GROUP BY c.query_no, c.series_no
+        """,
+    )

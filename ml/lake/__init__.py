@@ -1,0 +1,9 @@
+"""CI history as Delta tables: the only package that knows Delta.
+
+`store` reads and writes the tables; `rows` decides, without I/O, which rows are new.
+"""
+
+from ml.lake.rows import CONFLICT, ORPHAN
+from ml.lake.store import FIRST_VERSIONS, Appended, Lake
+
+__all__ = ["CONFLICT", "FIRST_VERSIONS", "ORPHAN", "Appended", "Lake"]

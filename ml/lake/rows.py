@@ -1,0 +1,203 @@
+"""Which rows of a batch are new: pure functions from Arrow tables to Arrow tables.
+
+Types come from the contracts of `ml.schemas`; every Delta column is nullable, so that a later release can add
+columns and still read what an earlier one wrote.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml.errors import LakeError
+from ml.schemas import LAKE_TABLES
+
+CONFLICT = "conflicts_with_stored_row"
+ORPHAN = "no_such_run"
+NO_PARTITION = "-"
+RUN = ("project", "run_id", "attempt")
+_ROW = "__row"
+_VALUE_CHARS = 200
+_PARTITION_BYTES = 80  # percent-encoded in a folder name: at most 240 of the 255 bytes that file systems allow
+_ARROW = {
+    "str": pa.string(),
+    "int64": pa.int64(),
+    "Int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "datetime64[us, UTC]": pa.timestamp("us", "UTC"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Separated:
+    """Rows of a batch held against the stored ones.
+
+    `fresh` keeps the order of the batch. `conflicts` has the columns of the batch plus `__column`, the first column
+    that differs from the row that came first.
+    """
+
+    fresh: pa.Table
+    duplicates: int
+    conflicts: pa.Table
+
+
+def delta_schema(table: str) -> pa.Schema:
+    """Columns of a lake table: its contract, then `batch_id` and the partition column `day`."""
+    fields = [pa.field(name, _ARROW[str(column.dtype)]) for name, column in _contract(table).items()]
+    names = {field.name for field in fields}
+    return pa.schema(fields + [pa.field(name, pa.string()) for name in ("batch_id", "day") if name not in names])
+
+
+@cache
+def _contract(table: str) -> dict[str, Any]:
+    return dict(LAKE_TABLES[table].to_schema().columns)
+
+
+def to_arrow(table: str, frame: pd.DataFrame, batch_id: str) -> pa.Table:
+    """Contract columns in their types, further columns in the type they have, and `batch_id`; no `day` yet.
+
+    A further column that is null throughout has no type yet and is left out.
+
+    Raises:
+        LakeError: a column is missing, of the wrong type, or null where the contract wants a value.
+    """
+    contract = _contract(table)
+    missing = [name for name in contract if name not in frame and name != "batch_id"]
+    if missing:
+        raise LakeError(f"{table}: column {missing[0]} is missing; expected {', '.join(contract)}")
+    arrays = {
+        name: _array(table, name, frame[name]) for name in map(str, frame.columns) if name not in ("batch_id", "day")
+    }
+    arrays["batch_id"] = pa.array([batch_id] * len(frame), pa.string())
+    return pa.table({name: array for name, array in arrays.items() if not pa.types.is_null(array.type)})
+
+
+def _array(table: str, name: str, values: pd.Series) -> pa.Array:
+    column = _contract(table).get(name)
+    try:
+        array = pa.Array.from_pandas(values, type=None if column is None else _ARROW[str(column.dtype)])
+    except (pa.ArrowException, UnicodeEncodeError) as error:
+        raise LakeError(f"{table}.{name}: {error}; validate the frame before it goes into the lake") from error
+    if column is not None and not column.nullable and array.null_count:
+        raise LakeError(f"{table}.{name}: {array.null_count} nulls; its contract wants a value in every row")
+    return array.cast(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(array.type) else array
+
+
+def check_projects(projects: Iterable[str]) -> None:
+    """A project names a folder of the lake.
+
+    Raises:
+        LakeError: a project name is empty or too long for a folder name.
+    """
+    for project in projects:
+        if not usable_as_partition(project):
+            raise LakeError(
+                f"project {project[:_VALUE_CHARS]!r} cannot name a partition: expected 1 to {_PARTITION_BYTES} bytes"
+            )
+
+
+def usable_as_partition(value: str) -> bool:
+    """Whether a text fits a partition folder's name once it is percent-encoded."""
+    return 0 < len(value.encode()) <= _PARTITION_BYTES
+
+
+def with_start_day(runs: pa.Table) -> pa.Table:
+    """Runs with `day`, the UTC date of their start, ``2026-01-31``."""
+    return runs.append_column("day", pc.strftime(runs["started_at"], format="%Y-%m-%d"))
+
+
+def with_run_day(table: str, rows: pa.Table, runs: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Give results and files the `day` of their run.
+
+    A changed file belongs to a run and not to one attempt: it takes the first day of any attempt.
+
+    Args:
+        table: `test_results` or `changed_files`.
+        rows: the table's rows, without `day`.
+        runs: `project`, `run_id`, `attempt`, `day` of every stored and new run.
+
+    Returns:
+        the rows whose run is known, with `day`, in order; the rows whose run is not known.
+    """
+    keys = list(RUN if table == "test_results" else RUN[:2])
+    days = runs.group_by(keys).aggregate([("day", "min")]).rename_columns([*keys, "day"])
+    numbered = rows.select(keys).append_column(_ROW, pa.array(np.arange(rows.num_rows)))
+    joined = numbered.join(days, keys, join_type="left outer").sort_by(_ROW)
+    placed = rows.append_column("day", joined["day"])
+    known = pc.is_valid(placed["day"])
+    return placed.filter(known), rows.filter(pc.invert(known))
+
+
+def separate(stored: pa.Table, incoming: pa.Table, keys: tuple[str, ...]) -> Separated:
+    """Split a batch into new rows, equal repeats and contradictions; of two contradicting rows the first stays.
+
+    Repeats inside the batch count like repeats of stored rows. Columns that the stored table does not have yet,
+    `batch_id` and `day` are not compared: neither is something that a source said about the row.
+    """
+    content = [
+        name for name in incoming.column_names if name in stored.column_names and name not in ("batch_id", "day")
+    ]
+    both = pa.concat_tables([stored.select(content), incoming.select(content)])
+    both = both.append_column(_ROW, pa.array(np.arange(both.num_rows)))
+    firsts = both.group_by(list(keys)).aggregate([(_ROW, "min")])
+    is_first = np.zeros(both.num_rows, dtype=bool)
+    is_first[firsts[f"{_ROW}_min"].to_numpy()] = True
+    incoming_is_first = is_first[stored.num_rows :]
+    fresh = incoming.filter(pa.array(incoming_is_first))
+    repeats = np.flatnonzero(~incoming_is_first) + stored.num_rows
+    pairs = both.select([*keys, _ROW]).take(repeats).join(firsts, list(keys)).sort_by(_ROW)
+    differing = _first_difference(both.take(pairs[_ROW]), both.take(pairs[f"{_ROW}_min"]), content)
+    differs = pc.is_valid(differing)
+    conflicts = incoming.take(pc.subtract(pairs[_ROW], stored.num_rows)).append_column("__column", differing)
+    conflicts = conflicts.filter(differs)
+    return Separated(fresh, len(repeats) - conflicts.num_rows, conflicts)
+
+
+def _first_difference(left: pa.Table, right: pa.Table, names: list[str]) -> pa.ChunkedArray:
+    found: Any = pa.chunked_array([pa.nulls(left.num_rows, pa.string())])
+    for name in names:
+        one, other = left[name], right[name]
+        equal = pc.if_else(
+            pc.or_(pc.is_null(one), pc.is_null(other)),
+            pc.and_(pc.is_null(one), pc.is_null(other)),
+            pc.equal(one, other),
+        )
+        found = pc.if_else(pc.and_(pc.is_null(found), pc.invert(equal)), name, found)
+    return found
+
+
+def as_rejected(table: str, rows: pa.Table, reason: str) -> pd.DataFrame:
+    """Rows of the `rejected_rows` contract; `row` is the refused row as JSON, so that it can be replayed.
+
+    The column is the row's `__column`, or `run_id` for rows without a run.
+    """
+    refused = []
+    for row in rows.to_pylist():
+        column = row.pop("__column", "run_id")
+        refused.append(
+            {
+                "batch_id": row.pop("batch_id"),
+                "project": row["project"],
+                "contract": table,
+                "column": column,
+                "reason": reason,
+                "value": None if row[column] is None else str(row[column])[:_VALUE_CHARS],
+                "row": json.dumps({name: _plain(value) for name, value in row.items() if name != "day"}),
+                "payload": None,
+            }
+        )
+    return pd.DataFrame(refused, columns=list(_contract("rejected_rows")))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

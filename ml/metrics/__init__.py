@@ -1,0 +1,44 @@
+"""Measures of a ranking and of a probability, and their intervals. Pure functions of arrays and frames."""
+
+from ml.metrics.intervals import block_bootstrap, block_length, block_resamples, interval, paired_difference
+from ml.metrics.probability import best_threshold, brier, ece, f1, pr_auc
+from ml.metrics.ranking import (
+    affordable_count,
+    apfd,
+    apfdc,
+    budget_count,
+    change_recall,
+    napfd,
+    selection_rate,
+    test_recall,
+)
+from ml.metrics.runs import MIN_RESULTS, RANKING_COLUMNS, Bools, Floats, Ints, View, ranking_by_run, selection_curve
+
+__all__ = [
+    "MIN_RESULTS",
+    "RANKING_COLUMNS",
+    "Bools",
+    "Floats",
+    "Ints",
+    "View",
+    "affordable_count",
+    "apfd",
+    "apfdc",
+    "best_threshold",
+    "block_bootstrap",
+    "block_length",
+    "block_resamples",
+    "brier",
+    "budget_count",
+    "change_recall",
+    "ece",
+    "f1",
+    "interval",
+    "napfd",
+    "paired_difference",
+    "pr_auc",
+    "ranking_by_run",
+    "selection_curve",
+    "selection_rate",
+    "test_recall",
+]

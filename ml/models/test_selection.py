@@ -1,0 +1,111 @@
+"""Which tests a change needs: the chance that a test fails in a run, from what was known when the run started."""
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import QuantileTransformer
+
+from ml.schemas import TEST_SELECTION_FEATURES
+from ml.spec import ModelSpec, Rule, RuleKind
+
+RECENT_RATES = (
+    "ewma_failure_rate",
+    "slow_ewma_failure_rate",
+    "failure_rate_last_5",
+    "failure_rate_last_10",
+    "failure_rate_last_30",
+)
+
+
+# -- candidates: plain scikit-learn types, so that skops can save them and the allow-list can name them
+def _logistic_regression(seed: int, threads: int) -> Pipeline:
+    # Counts, seconds and rates have long tails: ranks mapped to a normal keep one old test from ruling the fit.
+    return Pipeline(
+        [
+            ("impute", SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)),
+            ("scale", QuantileTransformer(n_quantiles=200, output_distribution="normal", random_state=seed)),
+            ("model", LogisticRegression(C=0.1, max_iter=1_000, random_state=seed)),
+        ]
+    )
+
+
+def _random_forest(seed: int, threads: int) -> RandomForestClassifier:
+    return RandomForestClassifier(
+        n_estimators=200, min_samples_leaf=20, max_features=0.3, max_samples=0.5, n_jobs=threads, random_state=seed
+    )
+
+
+def _gradient_boosting(seed: int, threads: int) -> HistGradientBoostingClassifier:
+    # Early stopping would hold out rows at random, from the middle of the runs that it fits on.
+    return HistGradientBoostingClassifier(
+        learning_rate=0.05,
+        max_iter=200,
+        max_leaf_nodes=15,
+        min_samples_leaf=40,
+        l2_regularization=5.0,
+        early_stopping=False,
+        random_state=seed,
+    )
+
+
+# -- trivial baselines: what a team has without any model
+def _recently_failed_first(frame: pd.DataFrame) -> pd.Series:
+    return -frame["executions_since_failure_count"]
+
+
+def _failure_rate_with_decay(frame: pd.DataFrame) -> pd.Series:
+    return frame["ewma_failure_rate"]
+
+
+def _failure_rate_per_second(frame: pd.DataFrame) -> pd.Series:
+    # The small terms rank tests that never failed by duration, and tests without a duration first.
+    return (frame["ewma_failure_rate"] + 0.001) / (frame["mean_duration_s"].fillna(0.0) + 0.001)
+
+
+def _random(frame: pd.DataFrame) -> pd.Series:
+    # A hash of the key, not a generator: the same run has the same random order in every evaluation.
+    return pd.util.hash_pandas_object(frame[["run_id", "variant", "test_id"]], index=False) / 2.0**64
+
+
+# -- rules for the consistency gate
+def _other_row_order(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.iloc[::-1]
+
+
+def _other_run_id(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(run_id="renamed-" + rows["run_id"].astype(str))
+
+
+def _failed_more_recently(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(**{name: rows[name] + 0.5 * (1 - rows[name]) for name in RECENT_RATES})
+
+
+CANDIDATES: Mapping[str, Callable[[int, int], object]] = {
+    "logistic_regression": _logistic_regression,
+    "random_forest": _random_forest,
+    "gradient_boosting": _gradient_boosting,
+}
+BASELINES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "recently_failed_first": _recently_failed_first,
+    "failure_rate_with_decay": _failure_rate_with_decay,
+    "failure_rate_per_second": _failure_rate_per_second,
+    "random": _random,
+}
+
+SPEC = ModelSpec(
+    name="test_selection",
+    label="failed",
+    features=TEST_SELECTION_FEATURES,
+    candidates=CANDIDATES,
+    baselines=BASELINES,
+    rules=(
+        Rule("row_order", RuleKind.SAME, _other_row_order),
+        Rule("renamed_run", RuleKind.SAME, _other_run_id),
+        Rule("failed_more_recently", RuleKind.NOT_LOWER, _failed_more_recently),
+    ),
+    primary_metric="apfd_all",
+)

@@ -1,0 +1,90 @@
+"""Rows in, frames with exactly the columns and types of the contracts out."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml import schemas
+from ml.sources.refusals import Refusal, to_frame
+from ml.sources.reports.rows import ReportRows
+from ml.spec import Parsed
+
+RUN_COLUMNS = schemas.columns(schemas.Runs)
+RESULT_COLUMNS = schemas.columns(schemas.TestResults)
+FILE_COLUMNS = schemas.columns(schemas.ChangedFiles)
+
+
+class RowsOfRuns:
+    """Collects the rows of a batch, run by run.
+
+    Frames: strings are object with None, `attempt` int64, moments datetime64[us, UTC], `duration_s` float64,
+    `imputed` bool, `added`/`deleted` Int64; in `test_results`, `project`, `variant`, `test_id` and `outcome` are
+    category, because few values stand in many rows.
+    """
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        self._runs: list[dict[str, Any]] = []
+        self._files: list[dict[str, Any]] = []
+        self._reports: list[tuple[dict[str, Any], str, ReportRows]] = []
+        self._refused: list[Refusal] = []
+
+    def add_run(self, run: dict[str, Any], changed_files: Iterable[dict[str, Any]]) -> None:
+        """A run and the files that its change touched."""
+        self._runs.append(run)
+        self._files += [{"project": run["project"], "run_id": run["run_id"], **file} for file in changed_files]
+
+    def add_report(self, run: dict[str, Any], variant: str, report: ReportRows) -> None:
+        """The results of one report of a run."""
+        self._reports.append((run, variant, report))
+
+    def refuse(self, refused: Iterable[Refusal]) -> None:
+        """What could not be read."""
+        self._refused += refused
+
+    def to_parsed(self) -> Parsed:
+        """Everything collected, as frames."""
+        frames = {"runs": self._run_frame(), "test_results": self._result_frame(), "changed_files": self._file_frame()}
+        return Parsed(frames, to_frame((self._project, refusal) for refusal in self._refused))
+
+    def _run_frame(self) -> pd.DataFrame:
+        frame = pd.DataFrame(self._runs, columns=RUN_COLUMNS, dtype=object)
+        for name in ("started_at", "finished_at"):
+            frame[name] = moments([run[name] for run in self._runs])
+        return frame.astype({"attempt": "int64"})
+
+    def _file_frame(self) -> pd.DataFrame:
+        frame = pd.DataFrame(self._files, columns=FILE_COLUMNS, dtype=object)
+        return frame.astype({"added": "Int64", "deleted": "Int64"})
+
+    def _result_frame(self) -> pd.DataFrame:
+        counts = [len(report.test_ids) for _, _, report in self._reports]
+
+        def spread(values: Sequence[object]) -> np.ndarray[Any, Any]:
+            return np.repeat(np.array(values, dtype=object), counts)
+
+        frame = pd.DataFrame(
+            {
+                "project": pd.Categorical(spread([run["project"] for run, _, _ in self._reports])),
+                "run_id": spread([run["run_id"] for run, _, _ in self._reports]),
+                "attempt": spread([run["attempt"] for run, _, _ in self._reports]).astype("int64"),
+                "variant": pd.Categorical(spread([variant for _, variant, _ in self._reports])),
+                "test_id": pd.Categorical([name for _, _, report in self._reports for name in report.test_ids]),
+                "outcome": pd.Categorical([outcome for _, _, report in self._reports for outcome in report.outcomes]),
+                "duration_s": np.array(
+                    [s for _, _, report in self._reports for s in report.durations], dtype="float64"
+                ),
+                "imputed": np.zeros(sum(counts), dtype=bool),
+            }
+        )
+        return frame[RESULT_COLUMNS]
+
+
+def moments(values: Iterable[datetime | None]) -> pd.Series:
+    """UTC timestamps as datetime64[us, UTC]; None becomes NaT."""
+    plain = [None if value is None else value.replace(tzinfo=None) for value in values]
+    # Through numpy: pandas would go through nanoseconds, which end in 2262.
+    return pd.Series(np.array(plain, dtype="datetime64[us]")).dt.tz_localize("UTC")

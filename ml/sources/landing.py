@@ -1,0 +1,162 @@
+"""The landing area: raw payloads, kept as they were fetched, so that anything can be read again.
+
+Layout: ``<landing>/<source>/<batch_id>/batch.json`` and ``.../payloads/<path in the history>``.
+A batch is written to a temporary sibling and renamed into place: a kill leaves no half batch. It never changes.
+"""
+
+import fcntl
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml.errors import SourceError
+from ml.spec import Batch
+
+BATCH_ID = re.compile(r"[0-9a-f]{16}")
+CHUNK = 1 << 20
+INCOMING = "incoming-"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One file to land.
+
+    `path` is where it lands; `identity` is the name that its hash is taken under, free of the place it came from;
+    `content` is the bytes, or the file that holds them.
+    """
+
+    path: str
+    identity: str
+    content: bytes | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The part of the landing area that holds one source's batches of one project."""
+
+    landing: Path
+    source: str
+    project: str
+
+
+def land(shelf: Shelf, payloads: Sequence[Payload], index: Mapping[str, Any], notes: str = "") -> Batch:
+    """Land `payloads` as one batch; a batch that is there already stays as it is.
+
+    Args:
+        shelf: where to land, for which source and project.
+        payloads: files, in an order that depends on their content only.
+        index: what the source needs to read the batch again; JSON-ready.
+        notes: what else makes this content differ from other content, such as payloads that were refused.
+
+    Raises:
+        SourceError: a file cannot be copied.
+    """
+    folder = shelf.landing / shelf.source
+    with _only_writer(folder):
+        incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
+        try:
+            return _place(shelf, incoming, payloads, {"index": index, "notes": notes})
+        except OSError as error:
+            raise SourceError(f"cannot land a batch of {shelf.source} in {folder}: {error}") from error
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _place(shelf: Shelf, incoming: Path, payloads: Sequence[Payload], about: Mapping[str, Any]) -> Batch:
+    digest = hashlib.sha256(f"{shelf.source}\n{shelf.project}\n{about['notes']}\n".encode("utf-8", "replace"))
+    listed = []
+    for payload in payloads:
+        content_hash = _write(payload.content, incoming / "payloads" / payload.path)
+        digest.update(f"{content_hash} {payload.identity}\n".encode("utf-8", "replace"))
+        listed.append({"path": payload.path, "sha256": content_hash})
+    batch_id = digest.hexdigest()[:16]
+    final = shelf.landing / shelf.source / batch_id
+    record = {"source": shelf.source, "project": shelf.project, "payloads": listed, "index": about["index"]}
+    if not final.exists():
+        (incoming / "batch.json").write_text(json.dumps(record), encoding="ascii")
+        incoming.rename(final)
+    return Batch(batch_id, shelf.source, shelf.project, str(final), len(payloads))
+
+
+def _write(content: bytes | Path, target: Path) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        target.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256()
+    with content.open("rb") as source, target.open("wb") as copy:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel frees on a kill; clear what an earlier kill left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.glob(f"{INCOMING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def find(landing: Path, batch_id: str) -> Batch:
+    """The landed batch with this id, to read it again.
+
+    Raises:
+        SourceError: there is none, or the id is not 16 hexadecimal digits.
+    """
+    if BATCH_ID.fullmatch(batch_id) is None:
+        raise SourceError(f"{batch_id[:40]!r} is not a batch id; expected 16 digits of 0-9 and a-f")
+    for folder in sorted(landing.glob(f"*/{batch_id}")):
+        record = _record(folder)
+        return Batch(batch_id, record["source"], record["project"], str(folder), len(record["payloads"]))
+    raise SourceError(f"no batch {batch_id} in the landing area {landing}; collect it again or restore the folder")
+
+
+def index_of(batch: Batch) -> dict[str, Any]:
+    """What the source noted about the batch, after a check that every payload is still as it was landed.
+
+    Raises:
+        SourceError: the batch is gone, or a payload is missing or changed.
+    """
+    folder = Path(batch.folder)
+    record = _record(folder)
+    for entry in record["payloads"]:
+        if _hash_of(folder / "payloads" / entry["path"]) != entry["sha256"]:
+            raise SourceError(
+                f"payload {entry['path']!r} of batch {batch.batch_id} in {folder} is not as it was landed; "
+                "remove the batch's folder and collect it again"
+            )
+    index: dict[str, Any] = record["index"]
+    return index
+
+
+def payload_file(batch: Batch, path: str) -> Path:
+    """Where a payload of the batch lies."""
+    return Path(batch.folder) / "payloads" / path
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((folder / "batch.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{folder} holds no readable batch.json: {error}; collect the batch again") from error
+    return record
+
+
+def _hash_of(file: Path) -> str | None:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,150 @@
+"""Feeds hostile XML to a target piece by piece: no DTD, no entities, no network, bounded depth, no tree in memory.
+
+A document type is refused at its first character, before any entity in it is declared: external entities
+(XXE) and entity bombs cannot expand. https://cheatsheetseries.owasp.org/cheatsheets/XML_External_Entity_Prevention_Cheat_Sheet.html
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from lxml import etree
+
+from ml.errors import RefusedPayload
+from ml.sources.refusals import Refusal, as_value
+
+CHUNK = 1 << 16
+MAX_DEPTH = 100
+BLANK = b" \t\r\n\xef\xbb\xbf"
+
+_ERRORS = etree.ErrorTypes
+_REASONS = {
+    _ERRORS.ERR_INVALID_ENCODING: "undecodable",
+    _ERRORS.ERR_UNKNOWN_ENCODING: "undecodable",
+    _ERRORS.ERR_UNSUPPORTED_ENCODING: "undecodable",
+    _ERRORS.I18N_CONV_FAILED: "undecodable",
+    _ERRORS.ERR_ATTRIBUTE_NOT_FINISHED: "truncated_xml",
+    _ERRORS.ERR_CDATA_NOT_FINISHED: "value_too_large",
+    _ERRORS.ERR_COMMENT_NOT_FINISHED: "value_too_large",
+    114: "value_too_large",  # XML_ERR_RESOURCE_LIMIT, which lxml does not name
+}
+
+
+class ReportTarget(Protocol):
+    """What lxml calls while it reads; `start` and `end` see each element, `doctype` refuses."""
+
+    def start(self, tag: str, attrib: dict[str, str]) -> None:
+        """An element begins."""
+
+    def end(self, tag: str) -> None:
+        """An element ends."""
+
+    def doctype(self, name: str, public_id: str | None, system_id: str | None) -> None:
+        """A document type begins."""
+
+    def close(self) -> None:
+        """The document ends."""
+
+
+class Guard:
+    """The part of a target that keeps hostile XML out."""
+
+    def doctype(self, name: str, public_id: str | None, system_id: str | None) -> None:
+        """Refuse any document type.
+
+        Raises:
+            RefusedPayload: always, with the reason `forbidden_dtd`.
+        """
+        raise RefusedPayload("forbidden_dtd", "document types are not read; expected a report without <!DOCTYPE")
+
+    def close(self) -> None:
+        """Nothing is left to do at the end."""
+
+
+class _Root(Guard):
+    """Notes the name of the first element."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+
+    def start(self, tag: str, attrib: dict[str, str]) -> None:
+        if self.name is None:
+            self.name = local_name(tag)
+
+    def end(self, tag: str) -> None:
+        """Ends do not matter."""
+
+
+def local_name(tag: str) -> str:
+    """Name of an element without its namespace."""
+    return tag.rpartition("}")[2]
+
+
+def refuse_deep(depth: int) -> None:
+    """Refuse what nests too deeply.
+
+    Raises:
+        RefusedPayload: `depth` is beyond `MAX_DEPTH`, with the reason `too_deep`.
+    """
+    if depth > MAX_DEPTH:
+        raise RefusedPayload("too_deep", f"elements nest deeper than {MAX_DEPTH}")
+
+
+def root_of(payload: Path | bytes) -> str | Refusal:
+    """Local name of the root element, read from the beginning alone; a refusal when there is none."""
+    root = _Root()
+    parser = _parser(root)
+    blank = True
+    reached_end = False
+    try:
+        for chunk in _chunks(payload):
+            blank = blank and not chunk.strip(BLANK)
+            parser.feed(chunk)
+            if root.name is not None:
+                return root.name
+        reached_end = True
+        if blank:
+            return Refusal("empty_payload")
+        parser.close()
+    except RefusedPayload as refused:
+        return Refusal(refused.reason, as_value(refused))
+    except etree.XMLSyntaxError as error:
+        # What is wrong after the root is for the dialect's own pass to find, which keeps the results before it.
+        return _refusal(error, reached_end) if root.name is None else root.name
+    return root.name or Refusal("malformed_xml")
+
+
+def feed(payload: Path | bytes, target: ReportTarget) -> Refusal | None:
+    """Let `target` see the whole payload; returns why it could not, or None."""
+    parser = _parser(target)
+    reached_end = False
+    try:
+        for chunk in _chunks(payload):
+            parser.feed(chunk)
+        reached_end = True
+        parser.close()
+    except RefusedPayload as refused:
+        return Refusal(refused.reason, as_value(refused))
+    except etree.XMLSyntaxError as error:
+        return _refusal(error, reached_end)
+    return None
+
+
+def _parser(target: ReportTarget) -> etree.XMLParser:
+    return etree.XMLParser(target=target, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+
+
+def _chunks(payload: Path | bytes) -> Iterator[bytes]:
+    if isinstance(payload, bytes):
+        yield from (payload[start : start + CHUNK] for start in range(0, len(payload), CHUNK))
+        return
+    with payload.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk
+
+
+def _refusal(error: etree.XMLSyntaxError, reached_end: bool) -> Refusal:
+    # libxml2 waits for the rest of an unfinished piece, so that a cut shows only when the end is announced.
+    found = _REASONS.get(error.code)
+    reason = "truncated_xml" if reached_end and found != "undecodable" else found or "malformed_xml"
+    return Refusal(reason, as_value(error.msg))

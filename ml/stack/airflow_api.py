@@ -1,0 +1,123 @@
+"""A client of Airflow's REST API: trigger a DAG, follow its runs, make the pools."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from ml.errors import StackError
+
+POOLS = {
+    "lake_writers": (1, "The lake has one writer at a time; more would only wait for its lock."),
+    "training": (1, "Fitting takes all cores of the machine."),
+}
+DONE = {"success", "failed"}
+TIMEOUT_S = 30.0
+
+
+class AirflowApi:
+    """Talks to one Airflow as one user."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
+        self._login = {"username": user, "password": password}
+        self._token_until = 0.0
+
+    def make_pools(self) -> None:
+        """Make the pools that the DAGs name; those that exist are left as somebody may have tuned them."""
+        for name, (slots, description) in POOLS.items():
+            body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+            self._call("POST", "/api/v2/pools", json=body, accept=(201, 409))
+
+    def wait_for_dag(self, dag_id: str, timeout_s: float) -> None:
+        """Wait until the DAG processor has read a DAG.
+
+        Raises:
+            StackError: it did not appear in time; says which import errors Airflow reports.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._call("GET", f"/api/v2/dags/{dag_id}", accept=(200, 404)).get("dag_id") != dag_id:
+            if time.monotonic() > deadline:
+                errors = self._call("GET", "/api/v2/importErrors").get("import_errors", [])
+                told = "; ".join(f"{error['filename']}: {error['stack_trace'][-300:]}" for error in errors)
+                raise StackError(f"Airflow did not load {dag_id} in {timeout_s:.0f} s; import errors: {told or 'none'}")
+            time.sleep(0.5)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
+        """Start a run with the form's values; returns its run id."""
+        body = {"logical_date": None, "conf": dict(conf)}
+        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """State of one run."""
+        return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+
+    def run_ids(self, dag_ids: Iterable[str]) -> set[tuple[str, str]]:
+        """DAG id and run id of the newest runs of these DAGs."""
+        return {(run["dag_id"], run["dag_run_id"]) for dag_id in dag_ids for run in self._newest_runs(dag_id)}
+
+    def busy(self, dag_ids: Iterable[str]) -> list[str]:
+        """Those of the DAGs that have a queued or running run."""
+        return [dag_id for dag_id in dag_ids if any(run["state"] not in DONE for run in self._newest_runs(dag_id))]
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Task instances of a run, in order of their start."""
+        answer = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 100})
+        return sorted(answer["task_instances"], key=lambda task: str(task["start_date"] or "9999"))
+
+    def follow(self, dag_id: str, run_id: str, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """Yield each task instance once when it has ended, until the run has.
+
+        Raises:
+            StackError: the run did not end in time.
+        """
+        told: set[tuple[str, int, int]] = set()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            run = self.run(dag_id, run_id)
+            for task in self.tasks(dag_id, run_id):
+                key = (task["task_id"], task["map_index"], task["try_number"])
+                if task["end_date"] and key not in told and task["state"] not in {None, "up_for_retry", "running"}:
+                    told.add(key)
+                    yield task
+            if run["state"] in DONE:
+                return
+            if time.monotonic() > deadline:
+                raise StackError(f"run {run_id} of {dag_id} did not end within {timeout_s:.0f} s; see the Airflow page")
+            time.sleep(1.0)
+
+    def log(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> list[str]:
+        """Lines of a task's log."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+        query = {"map_index": task["map_index"], "full_content": True}
+        content = self._call("GET", path, params=query, accept=(200, 404)).get("content", [])
+        return [line if isinstance(line, str) else _plain(line) for line in content]
+
+    def _newest_runs(self, dag_id: str) -> list[dict[str, Any]]:
+        query = {"order_by": "-run_after", "limit": 50}
+        return list(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
+
+    def _call(self, method: str, path: str, accept: tuple[int, ...] = (200, 201), **request: Any) -> dict[str, Any]:
+        try:
+            if time.monotonic() > self._token_until:
+                self._log_in()
+            answer = self._client.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise StackError(f"Airflow does not answer at {self._client.base_url}{path}: {error}") from error
+        if answer.status_code not in accept:
+            raise StackError(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:500]}")
+        return dict(answer.json())
+
+    def _log_in(self) -> None:
+        answer = self._client.post("/auth/token", json=self._login)
+        if answer.status_code != httpx.codes.CREATED:
+            raise StackError(f"Airflow refused the login of {self._login['username']!r} ({answer.status_code})")
+        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self._token_until = time.monotonic() + 600
+
+
+def _plain(line: Mapping[str, Any]) -> str:
+    known = ("timestamp", "event", "level", "logger")
+    rest = " ".join(f"{key}={value}" for key, value in line.items() if key not in known and value)
+    return f"{line.get('timestamp', '')} {line.get('level', '')} {line.get('event', '')} {rest}".strip()

@@ -1,0 +1,187 @@
+"""Collecting: source -> landing -> contracts -> lake."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ml import sources, validation
+from ml.batch_quality import BatchHistory, judge_batch
+from ml.errors import ContractError, SourceError
+from ml.lake import FIRST_VERSIONS, Lake
+from ml.schemas import KEYS
+from ml.settings import Settings
+from ml.spec import Batch, Interval, Snapshot
+from ml.stages.opening import folder_of, open_lake, open_warehouse, to_span, write_json
+from ml.stages.simulation import simulated_folder
+from ml.warehouse import BatchRecord, Warehouse
+
+LOCK_TIMEOUT_S = 600.0
+MB = 1_000_000
+MAX_AGE = timedelta(hours=48)
+STAGED = (*KEYS, "rejected_rows")
+
+
+def fetch(
+    settings: Settings,
+    history: str = "",
+    span: Interval | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Land the payloads of a history; returns one reference per batch, in time order.
+
+    Without a history given or configured, the simulated one is taken if it was written; else there is nothing to do.
+
+    Raises:
+        SourceError: the folder is missing or has no known layout.
+    """
+    folder = Path(history or settings.history or simulated_folder(settings))
+    if not history and not settings.history and not folder.exists():
+        return []
+    source = sources.open_source(folder, settings.home.absolute() / "landing", _limits(settings))
+    span = span or Interval()
+    return [
+        {**asdict(batch), "since": _text(span.start), "until": _text(span.end)}
+        for batch in source.fetch(span, on_progress)
+    ]
+
+
+def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) -> dict[str, Any]:
+    """Hold one landed batch against its contracts and set the rows aside for the lake.
+
+    Returns:
+        the reference with row counts, the data-quality score (0..1), `passed` and the address of its Data Docs.
+    """
+    batch = _batch(reference)
+    parsed = sources.read_batch(batch, _limits(settings))
+    with open_warehouse(settings) as warehouse:
+        known = _known_runs(open_lake(settings), warehouse.head(), batch.project)
+        usual = _usual(warehouse, batch.project, settings)
+    checked = validation.validate(parsed.frames, parsed.refused, batch, as_of, known)
+    docs = settings.home.absolute() / "reports" / "data_docs" / batch.batch_id
+    quality = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs)
+    frames = {**checked.accepted, "rejected_rows": checked.rejected}
+    folder = folder_of(settings, "staging", batch.batch_id)
+    for name in STAGED:
+        scratch = folder / f"{name}.part"
+        frames[name].to_parquet(scratch, index=False)
+        scratch.replace(folder / f"{name}.parquet")
+    summary = {
+        **reference,
+        "as_of": as_of.isoformat(),
+        "accepted": {name: len(frame) for name, frame in checked.accepted.items()},
+        "rejected": len(checked.rejected),
+        "reasons": _reasons(checked.rejected),
+        "score": round(quality.score, 4),
+        "passed": quality.passed,
+        "complaints": [check.name for check in quality.checks if not check.passed],
+        "report_url": f"{settings.airflow_url}/fourgate/reports/data_docs/{batch.batch_id}/index.html",
+    }
+    write_json(folder / "quality.json", summary)
+    return summary
+
+
+def append(settings: Settings, references: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put validated batches into the lake, each exactly once, in the order given.
+
+    Raises:
+        ContractError: a batch as a whole breaks its contract; the others are in the lake all the same.
+    """
+    lake = open_lake(settings)
+    lake.create()
+    new_rows, duplicates, snapshot_id = 0, 0, None
+    for reference in references:
+        if not reference["passed"]:
+            continue
+        with open_warehouse(settings) as warehouse, warehouse.lake_lock(LOCK_TIMEOUT_S):
+            record = _append_one(settings, lake, warehouse, reference)
+            if record is not None:
+                new_rows += sum(record.row_counts[name] for name in KEYS)
+                duplicates += sum(record.duplicates.values())
+            found = warehouse.head()
+            snapshot_id = found.snapshot_id if found else None
+    refused = [reference for reference in references if not reference["passed"]]
+    if refused:
+        told = "; ".join(f"{one['batch_id']}: {', '.join(one['complaints'])} ({one['report_url']})" for one in refused)
+        raise ContractError(f"{len(refused)} of {len(references)} batches break their contract as a whole: {told}")
+    return {"new_rows": new_rows, "duplicates": duplicates, "snapshot_id": snapshot_id, "batches": len(references)}
+
+
+def replay(settings: Settings, batch_id: str, as_of: datetime) -> dict[str, Any]:
+    """Validate a landed batch again, by today's contracts, and append what is accepted now."""
+    batch = sources.find_batch(settings.home.absolute() / "landing", batch_id)
+    checked = validate(settings, {**asdict(batch), "since": None, "until": None}, as_of)
+    return append(settings, [{**checked, "batch_id": f"{batch_id}@{as_of:%Y%m%dT%H%M%S}", "staged": batch_id}])
+
+
+def _append_one(
+    settings: Settings, lake: Lake, warehouse: Warehouse, reference: Mapping[str, Any]
+) -> BatchRecord | None:
+    """Append one batch under the lake lock; None when the ledger has it already."""
+    batch_id = str(reference["batch_id"])
+    if warehouse.find_batch(batch_id) is not None:
+        return None
+    began = time.monotonic()
+    head = warehouse.head()
+    base = lake.restore(head.versions if head else FIRST_VERSIONS, warehouse.next_sequence())
+    sequence = warehouse.next_sequence()
+    folder = settings.home.absolute() / "staging" / str(reference.get("staged", batch_id))
+    missing = [name for name in STAGED if not (folder / f"{name}.parquet").exists()]
+    if missing:
+        raise SourceError(f"batch {batch_id} was not validated: {folder} lacks {', '.join(missing)}; validate it again")
+    frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in STAGED}
+    done = lake.append(frames, batch_id, sequence, base)
+    record = BatchRecord(
+        batch_id=batch_id,
+        source=str(reference["source"]),
+        project=str(reference["project"]),
+        kind="history",
+        payload_count=int(reference["payload_count"]),
+        row_counts=done.counts,
+        duplicates=done.duplicates,
+        rejected=int(reference["rejected"]) + len(done.conflicts),
+        quality_score=float(reference["score"]),
+        versions=done.versions,
+        data_until=done.data_until,
+        interval=to_span(reference["since"], reference["until"]),
+        seconds=time.monotonic() - began,
+        as_of=datetime.fromisoformat(str(reference["as_of"])),
+    )
+    warehouse.record_batch(record, sequence)
+    return record
+
+
+def _batch(reference: Mapping[str, Any]) -> Batch:
+    return Batch(**{name: reference[name] for name in Batch.__slots__})
+
+
+def _limits(settings: Settings) -> sources.Limits:
+    return sources.Limits(settings.max_payload_mb * MB, settings.author_salt.get_secret_value())
+
+
+def _known_runs(lake: Lake, head: Snapshot | None, project: str) -> pd.DataFrame | None:
+    if head is None:
+        return None
+    return lake.read("runs", head.versions["runs"], project, ["project", "run_id"]).to_pandas()
+
+
+def _usual(warehouse: Warehouse, project: str, settings: Settings) -> BatchHistory:
+    """What batches of this project look like; freshness is judged by the wall clock only."""
+    head = warehouse.head()
+    max_age = MAX_AGE if settings.clock == "wall" else None
+    if head is None:
+        return BatchHistory(max_age=max_age)
+    counts = [row for row in warehouse.batches(project, head.snapshot_id)["row_counts"] if row.get("runs")]
+    return BatchHistory(tuple(row["test_results"] / row["runs"] for row in counts), max_age)
+
+
+def _reasons(rejected: pd.DataFrame, most: int = 20) -> dict[str, int]:
+    return {str(reason): int(count) for reason, count in rejected["reason"].value_counts().head(most).items()}
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,152 @@
+"""What each gate judges, gathered from the frames, the warehouse and the registry."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml import models, training, validation
+from ml.gates.evidence import (
+    ConsistencyEvidence,
+    Evidence,
+    QualityEvidence,
+    RankingEvidence,
+    RuleOutcome,
+    StabilityEvidence,
+    score_column,
+)
+from ml.schemas import TestSelectionFrame
+from ml.settings import Settings
+from ml.spec import Interval, ModelVersion, Split
+from ml.stages.opening import open_registry, open_warehouse
+from ml.training import FitOptions
+from ml.training.periods import Period
+
+REFITS = 2
+KEY = ["run_id", "variant", "test_id"]
+LEARNED: tuple[Period, ...] = ("fit", "calibrate", "validate")
+
+
+def gather(settings: Settings, gate: str, candidate: Mapping[str, Any]) -> Evidence:
+    """Evidence for one gate."""
+    gatherers: dict[str, Callable[[Settings, Mapping[str, Any]], Evidence]] = {
+        "data_quality": quality,
+        "statistical": ranking,
+        "stability": stability,
+        "consistency": consistency,
+    }
+    return gatherers[gate](settings, candidate)
+
+
+def quality(settings: Settings, candidate: Mapping[str, Any]) -> QualityEvidence:
+    """Evidence of the data quality gate."""
+    frame = pd.read_parquet(candidate["path"])
+    split = split_of(candidate)
+    spec = models.load_model(candidate["model"])
+    with open_warehouse(settings) as warehouse:
+        ledger = warehouse.batches(candidate["project"], int(candidate["snapshot_id"]))
+    batches = pd.DataFrame(
+        {
+            "score": ledger["quality_score"].astype(float),
+            "result_count": [counts["test_results"] for counts in ledger["row_counts"]],
+            "rejected_count": ledger["rejected"].astype(int),
+        }
+    )
+    fit, test = training.period_rows(frame, split, "fit"), training.period_rows(frame, split, "test")
+    as_of = datetime.fromisoformat(candidate["as_of"])
+    age = as_of - frame["known_at"].max().to_pydatetime()
+    learned = {name: training.period_rows(frame, split, name)["known_at"].max() for name in LEARNED}
+    return QualityEvidence(
+        batches=batches,
+        train_rows=len(fit),
+        train_failures=int(fit["failed"].sum()),
+        test_rows=len(test),
+        test_failing_runs=int(test.loc[test["failed"], "run_id"].nunique()),
+        null_rates=frame[list(spec.features)].isna().mean().to_dict(),
+        contract_violations=validation.count_violations(frame, TestSelectionFrame),
+        clock=settings.clock,
+        freshness_h=age.total_seconds() / 3600 if settings.clock == "wall" else None,
+        split=split,
+        labels_known_at={name: None if pd.isna(at) else at.to_pydatetime() for name, at in learned.items()},
+    )
+
+
+def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence:
+    """Evidence of the statistical gate."""
+    scored = pd.read_parquet(Path(candidate["folder"]) / "scored.parquet")
+    split = split_of(candidate)
+    spec = models.load_model(candidate["model"])
+    as_of = datetime.fromisoformat(candidate["as_of"])
+    with open_warehouse(settings) as warehouse:
+        champion = warehouse.champion(candidate["model"], candidate["project"])
+        used = warehouse.used_periods(candidate["model"], candidate["project"])
+        drifted = warehouse.has_drift(candidate["model"], candidate["project"], int(candidate["snapshot_id"]))
+    # after its own promotion the candidate is the champion: judged again, it is held against what it replaced
+    is_own = champion is not None and champion.version.version == candidate["version"]["version"]
+    return RankingEvidence(
+        rows=training.period_rows(scored, split, "test"),
+        earlier=training.period_rows(scored, split, "validate"),
+        baselines=tuple(spec.baselines),
+        split=split,
+        used_periods=tuple(used[:-1] if is_own else used),
+        seed=settings.seed,
+        budget=settings.selection_budget,
+        has_champion=candidate["champion_version"] is not None,
+        champion_age_days=(as_of - champion.as_of).total_seconds() / 86_400 if champion and not is_own else None,
+        has_drift=drifted,
+    )
+
+
+def stability(settings: Settings, candidate: Mapping[str, Any]) -> StabilityEvidence:
+    """Evidence of the stability gate: the candidate fitted again with other seeds, on the same rows."""
+    frame = pd.read_parquet(candidate["path"])
+    split, spec = split_of(candidate), models.load_model(candidate["model"])
+    test = training.period_rows(frame, split, "test")
+    found = ranking(settings, candidate)
+    rows = found.rows
+    names = []
+    for number in range(1, REFITS + 1):
+        options = FitOptions(settings.seed + number, settings.threads, settings.outage_share)
+        again = training.refit(spec, candidate["name"], frame, split, options)
+        names.append(f"refit_{number}")
+        scores = test[KEY].assign(**{score_column(names[-1]): training.predict(again.estimator, test)["score"]})
+        rows = rows.merge(scores, on=KEY, how="left", validate="one_to_one")
+    return StabilityEvidence(replace(found, rows=rows), tuple(names))
+
+
+def consistency(settings: Settings, candidate: Mapping[str, Any]) -> ConsistencyEvidence:
+    """Evidence of the consistency gate: scored again, loaded back, and changed by the rules."""
+    frame = pd.read_parquet(candidate["path"])
+    split, spec = split_of(candidate), models.load_model(candidate["model"])
+    test = training.period_rows(frame, split, "test")
+    found = ranking(settings, candidate)
+    estimator = open_registry(settings).load(ModelVersion(**candidate["version"]))
+    order = found.rows[KEY].merge(test, on=KEY, how="left", validate="one_to_one")
+    first, second = training.predict(estimator, order), training.predict(estimator, order.iloc[::-1]).iloc[::-1]
+    outcomes = {}
+    for rule in spec.rules:
+        changed = training.predict(estimator, rule.change(order))["score"].loc[order.index].to_numpy(np.float64)
+        outcomes[rule.name] = RuleOutcome(rule.kind, first["score"].to_numpy(np.float64), changed)
+    return ConsistencyEvidence(
+        rows=found.rows,
+        again=second["score"].to_numpy(np.float64),
+        reloaded=first["score"].to_numpy(np.float64),
+        rules=outcomes,
+        contract_violations=int((~np.isfinite(first)).to_numpy().any(axis=1).sum()),
+        budget=settings.selection_budget,
+        has_champion=found.has_champion,
+    )
+
+
+def split_of(candidate: Mapping[str, Any]) -> Split:
+    """Periods of a candidate, from its reference."""
+    return Split(**{name: _span(span) for name, span in candidate["split"].items()})
+
+
+def _span(texts: list[str | None]) -> Interval:
+    start, end = (datetime.fromisoformat(text) if text else None for text in texts)
+    return Interval(start, end)

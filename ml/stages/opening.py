@@ -1,0 +1,134 @@
+"""Opens what a stage works with, from the settings alone."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ml.engine import Engine, open_engine
+from ml.errors import NotEnoughData, SettingsError
+from ml.lake import Lake
+from ml.registry import Registry
+from ml.settings import Settings
+from ml.spec import Interval, Snapshot
+from ml.warehouse import Warehouse
+
+HISTORY_TABLES = ("runs", "test_results", "changed_files")
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """Connection of the pipeline role."""
+    return Warehouse(settings.warehouse_dsn.get_secret_value())
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The MLflow server of the settings.
+
+    Raises:
+        SettingsError: none is set.
+    """
+    if not settings.mlflow_tracking_uri:
+        raise SettingsError("FOURGATE_MLFLOW_TRACKING_URI is not set; `make run` starts a server and sets it")
+    return Registry(settings.mlflow_tracking_uri)
+
+
+def open_lake(settings: Settings) -> Lake:
+    """The Delta tables of the settings."""
+    return Lake(settings.lake)
+
+
+@contextmanager
+def open_history(settings: Settings, snapshot: Snapshot, project: str) -> Iterator[Engine]:
+    """An engine with the history of one project, as a snapshot has it, as views of the lake tables' names."""
+    lake = open_lake(settings)
+    spill = settings.home.absolute() / "spill"
+    with open_engine(settings.engine, settings.threads, spill_folder=str(spill)) as engine:
+        for table in HISTORY_TABLES:
+            version = snapshot.versions[table]
+            engine.register_files(table, lake.files(table, version, project), lake.schema(table, version))
+        yield engine
+
+
+def head(warehouse: Warehouse) -> Snapshot:
+    """The newest snapshot.
+
+    Raises:
+        NotEnoughData: nothing was collected yet.
+    """
+    snapshot = warehouse.head()
+    if snapshot is None or snapshot.data_until is None:
+        raise NotEnoughData("the lake is empty: collect a history first (`fourgate collect` or DAG collect_ci_data)")
+    return snapshot
+
+
+def now(as_of: datetime | None, snapshot: Snapshot) -> datetime:
+    """What counts as now: the given moment, or the end of the collected history."""
+    if as_of is not None:
+        return as_of
+    if snapshot.data_until is None:
+        raise NotEnoughData(f"snapshot {snapshot.snapshot_id} holds no runs, so there is no end of history to stand at")
+    return snapshot.data_until
+
+
+def projects(settings: Settings, only: str = "") -> list[str]:
+    """Projects in the head snapshot, or the given one if it is there.
+
+    Raises:
+        NotEnoughData: the given project is not in the lake; names those that are.
+    """
+    with open_warehouse(settings) as warehouse:
+        snapshot = warehouse.head()
+    if snapshot is None:
+        return []
+    names = open_lake(settings).read("runs", snapshot.versions["runs"], columns=["project"])
+    known = sorted(set(names["project"].to_pylist()))
+    if only and only not in known:
+        raise NotEnoughData(f"project {only!r} is not in the lake; there are: {', '.join(known) or 'none'}")
+    return [only] if only else known
+
+
+def key_of(*parts: object) -> str:
+    """A short name for a combination of values, the same on every machine."""
+    text = json.dumps([str(part) for part in parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def folder_of(settings: Settings, kind: str, key: str) -> Path:
+    """Folder ``<home>/<kind>/<key>``, made if it is not there."""
+    folder = settings.home.absolute() / kind / key
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a file whole or not at all."""
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(value, default=str))
+    scratch.replace(path)
+
+
+def to_span(start: str | None, end: str | None) -> Interval:
+    """Interval from ISO-8601 texts; None or empty leaves a side open.
+
+    Raises:
+        SettingsError: a text is no moment with a time zone, or the start is not before the end.
+    """
+    span = Interval(_moment(start), _moment(end))
+    if span.start is not None and span.end is not None and span.start >= span.end:
+        raise SettingsError(f"the interval starts at {start} but ends at {end}; the start must be earlier")
+    return span
+
+
+def _moment(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is no moment; right would be 2026-01-31T08:00:00Z") from error
+    if found.tzinfo is None:
+        raise SettingsError(f"{text!r} has no time zone; right would be {text}Z for UTC")
+    return found

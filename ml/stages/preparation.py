@@ -1,0 +1,142 @@
+"""Preparing: the feature frame of a snapshot, and whether it drifted from what the champion learned on."""
+
+import subprocess
+from datetime import datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ml import features as feature_builder
+from ml import models
+from ml.drift import measure_drift
+from ml.features import Context, Queries
+from ml.schemas import FEATURES
+from ml.settings import Settings
+from ml.spec import Interval, Snapshot
+from ml.stages.opening import (
+    folder_of,
+    head,
+    key_of,
+    now,
+    open_history,
+    open_registry,
+    open_warehouse,
+    projects,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+FEATURE_SET = key_of(*FEATURES)
+CURRENT_RUNS = 50
+
+
+def features(settings: Settings, model: str, project: str, as_of: datetime | None = None) -> dict[str, Any]:
+    """Build the training frame of a project as it was known at a moment; a frame that was built is found again.
+
+    Returns:
+        reference: model, project, snapshot_id, as_of, path of the Parquet file, rows, runs.
+    """
+    with open_warehouse(settings) as warehouse:
+        snapshot = head(warehouse)
+    return build_frame(settings, model, project, snapshot, now(as_of, snapshot))
+
+
+def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> dict[str, Any]:
+    """The training frame of exactly this snapshot and moment; see `features`."""
+    key = key_of(project, snapshot.snapshot_id, moment.isoformat(), FEATURE_SET, code_version(), settings.outage_share)
+    path = folder_of(settings, "frames", key) / "frame.parquet"
+    if not path.exists():
+        with open_history(settings, snapshot, project) as engine:
+            context = Context(outage_share=settings.outage_share)
+            frame = feature_builder.build(engine, Queries.training(project), context)
+        frame = frame.loc[frame["known_at"] <= moment]
+        scratch = path.with_suffix(".part")
+        frame.to_parquet(scratch, index=False)
+        scratch.replace(path)
+    keys = pd.read_parquet(path, columns=["run_id"])
+    return {
+        "model": model,
+        "project": project,
+        "snapshot_id": snapshot.snapshot_id,
+        "as_of": moment.isoformat(),
+        "path": str(path),
+        "rows": len(keys),
+        "runs": int(keys["run_id"].nunique()),
+    }
+
+
+def drift(settings: Settings, model: str, only: str = "", as_of: datetime | None = None) -> list[dict[str, Any]]:
+    """Compare the newest runs of each project with the period its champion was judged on.
+
+    Without a champion the first half of the history is the reference: the report is kept, but nothing is retrained.
+
+    Returns:
+        one entry per project: status, share of drifted columns, whether to retrain, a line to read.
+    """
+    return [_drift_of(settings, model, project, as_of) for project in projects(settings, only)]
+
+
+def _drift_of(settings: Settings, model: str, project: str, as_of: datetime | None) -> dict[str, Any]:
+    with open_warehouse(settings) as warehouse:
+        snapshot = head(warehouse)
+        champion = warehouse.champion(model, project)
+        used = warehouse.used_periods(model, project)
+    moment = now(as_of, snapshot)
+    frame = pd.read_parquet(build_frame(settings, model, project, snapshot, moment)["path"])
+    reference, current = _periods(frame, used[-1] if used else None)
+    report = measure_drift(
+        _within(frame, reference),
+        _within(frame, current),
+        models.load_model(model).features,
+        _subject(model, project, reference, current),
+    )
+    with open_warehouse(settings) as warehouse:
+        warehouse.record_drift(report, snapshot.snapshot_id, moment)
+    registry = open_registry(settings)
+    url = registry.run_url(registry.log_drift(report, moment)) if report.is_drift else ""
+    summary = (
+        f"{project}: {report.status}, {report.share_drifted:.0%} of columns drifted (limit {report.threshold:.0%})"
+    )
+    return {
+        "project": project,
+        "status": report.status,
+        "share_drifted": report.share_drifted,
+        "drifted": list(report.drifted),
+        "retrain": report.is_drift and champion is not None,
+        "summary": summary if champion else f"{summary}; no champion yet, nothing to retrain",
+        "report_url": url,
+    }
+
+
+def _periods(frame: pd.DataFrame, judged: Interval | None) -> tuple[Interval, Interval]:
+    """Reference and current period: what the champion was judged on, and the newest runs after it."""
+    starts = frame.drop_duplicates("run_id")["started_at"].sort_values(ignore_index=True)
+    if starts.empty:
+        return Interval(), Interval()
+    if judged is None:
+        middle = starts.iloc[len(starts) // 2].to_pydatetime()
+        newest = starts.iloc[max(len(starts) // 2, len(starts) - CURRENT_RUNS)].to_pydatetime()
+        return Interval(None, middle), Interval(newest, None)
+    later = starts[starts >= pd.Timestamp(judged.end)] if judged.end else starts.iloc[:0]
+    newest = later.iloc[max(0, len(later) - CURRENT_RUNS)].to_pydatetime() if len(later) else judged.end
+    return judged, Interval(newest, None)
+
+
+def _within(frame: pd.DataFrame, span: Interval) -> pd.DataFrame:
+    inside = pd.Series(True, index=frame.index)
+    if span.start is not None:
+        inside &= frame["started_at"] >= span.start
+    if span.end is not None:
+        inside &= frame["started_at"] < span.end
+    return frame.loc[inside]
+
+
+def code_version() -> str:
+    """Commit of the checkout, marked when it has changes; the package's version where there is no checkout."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return installed("fourgate")
+    return done.stdout.strip()

@@ -1,0 +1,68 @@
+"""Where things stand: snapshot, champions, verdicts, predictions; for the command line and the summary of a run."""
+
+import json
+from typing import Any
+
+from ml.errors import NotEnoughData
+from ml.gates.statistical import compare
+from ml.gates.thresholds import load_thresholds
+from ml.settings import Settings
+from ml.spec import Measure
+from ml.stages import evidence
+from ml.stages.opening import open_warehouse, projects
+from ml.stages.retraining import newest_candidate
+
+TOP = 10
+
+
+def status(settings: Settings, model: str) -> dict[str, Any]:
+    """State of the lake and of one model in each project, ready for JSON."""
+    with open_warehouse(settings) as warehouse:
+        overall = warehouse.status()
+    return {**overall, "projects": [_project(settings, model, project) for project in projects(settings)]}
+
+
+def _project(settings: Settings, model: str, project: str) -> dict[str, Any]:
+    with open_warehouse(settings) as warehouse:
+        champion = warehouse.champion(model, project)
+        publication = warehouse.current_publication(model, project)
+        top = warehouse.current_predictions(model, project, TOP)
+        judged = _judged(settings, model, project)
+        version = judged["version"]["version"] if judged else (champion.version.version if champion else "")
+        verdicts = warehouse.verdicts(model, project, version)
+    version_in_service = champion.version.version if champion else None
+    return {
+        "model": model,
+        "project": project,
+        "champion_version": version_in_service,
+        "judged_version": version,
+        "verdicts": [verdict.to_dict() for verdict in verdicts],
+        "comparison": _comparison(settings, judged) if judged else {},
+        "is_published": version_in_service is None or publication.get("model_version") == version_in_service,
+        "published_rows": publication.get("row_count", 0),
+        "top": [_shown(row) for row in top.to_dict("records")],
+    }
+
+
+def _judged(settings: Settings, model: str, project: str) -> dict[str, Any] | None:
+    try:
+        return newest_candidate(settings, model, project)
+    except NotEnoughData:
+        return None
+
+
+def _comparison(settings: Settings, candidate: dict[str, Any]) -> dict[str, dict[str, Measure]]:
+    """Mean of the gate's metric over the judged runs, and the candidate's lead, per contestant."""
+    thresholds = load_thresholds(settings.gates_file, candidate["model"]).statistical
+    found = compare(evidence.ranking(settings, candidate), thresholds)
+    nothing = Measure(0.0, 0.0, 0.0)
+    return {
+        name: {found.metric: mean, "candidate's lead": found.leads.get(name, nothing)}
+        for name, mean in sorted(found.means.items(), key=lambda item: -item[1].value)
+    }
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    reasons = row["reasons"] if isinstance(row["reasons"], list) else json.loads(row["reasons"])
+    why = ", ".join(f"{reason['feature']}={reason['value']:.3g}" for reason in reasons if reason["value"] is not None)
+    return {**row, "why": why}

@@ -1,0 +1,264 @@
+"""Retraining: fit and log the candidates, judge the chosen one by four gates, promote it or say why not."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ml import gates, models, training
+from ml.errors import NotEnoughData
+from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, probability_column, score_column
+from ml.gates.report import gate_report
+from ml.gates.statistical import Route, compare, route
+from ml.gates.thresholds import load_thresholds
+from ml.registry import Registry
+from ml.settings import GATES, Settings
+from ml.spec import Interval, ModelSpec, ModelVersion, Split, Status, TrainingRecord, Verdict
+from ml.stages import evidence
+from ml.stages.opening import folder_of, key_of, open_registry, open_warehouse, write_json
+from ml.stages.preparation import FEATURE_SET, code_version
+from ml.training import FitOptions, Fitted
+from ml.warehouse import Champion, Judgement, Promotion
+
+KEPT = ("project", "run_id", "variant", "test_id", "started_at", "known_at", "failed", "previous_failed", "duration_s")
+EXAMPLE_ROWS = 5
+TICK = timedelta(microseconds=1)
+
+
+def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> dict[str, Any]:
+    """Fit the candidates, choose one on the validation period, log all of it and score the later test period.
+
+    Args:
+        settings: seed, threads, shares.
+        frame: reference, as `preparation.features` returns it.
+        dag_run: address of the run that asked for it; kept with the model.
+
+    Returns:
+        reference of the candidate; `version` is None where there is too little history, and `reason` says so.
+    """
+    spec = models.load_model(str(frame["model"]))
+    rows = pd.read_parquet(frame["path"])
+    with open_warehouse(settings) as warehouse:
+        champion = warehouse.champion(spec.name, frame["project"])
+        used = warehouse.used_periods(spec.name, frame["project"])
+    try:
+        split = training.split_by_time(training.runs_of(rows), _test_period(rows, used, settings))
+        options = FitOptions(settings.seed, settings.threads, settings.outage_share)
+        fitted = training.fit_candidates(spec, rows, split, options)
+        chosen = training.choose(spec, fitted, rows, split)
+    except NotEnoughData as reason:
+        return {**frame, "version": None, "reason": str(reason), "report_url": ""}
+    record = _record(settings, spec, frame, (fitted, chosen, rows, split), dag_run)
+    registry = open_registry(settings)
+    example = rows.loc[:, list(spec.features)].head(EXAMPLE_ROWS)
+    version = registry.log_training(record, chosen.estimator, example, chosen.estimator.predict_proba(example))
+    folder = candidate_folder(settings, version)
+    scored = _scored(registry, spec, champion, chosen, (rows, split))
+    scored.to_parquet(folder / "scored.parquet", index=False)
+    candidate = {
+        **frame,
+        "version": asdict(version),
+        "name": chosen.name,
+        "split": {name: _texts(getattr(split, name)) for name in Split.__slots__},
+        "champion_version": champion.version.version if champion else None,
+        "folder": str(folder),
+        "report_url": registry.run_url(version.mlflow_run_id),
+    }
+    write_json(folder / "candidate.json", candidate)
+    return candidate
+
+
+def judge(settings: Settings, gate: str, candidate: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold a candidate against one gate; the verdict is kept beside the candidate."""
+    thresholds = load_thresholds(settings.gates_file, str(candidate["model"]))
+    found = evidence.gather(settings, gate, candidate)
+    verdict = gates.judge(gate, found, thresholds).to_dict()
+    write_json(Path(candidate["folder"]) / f"verdict_{gate}.json", verdict)
+    return verdict
+
+
+def promote(
+    settings: Settings, candidate: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]], actor: str = "fourgate"
+) -> dict[str, Any]:
+    """Store the verdicts everywhere people look, and make the candidate champion if all four passed.
+
+    Returns:
+        promoted, reason, version, route and the address of the gate report.
+    """
+    version = ModelVersion(**candidate["version"])
+    judged = [Verdict.from_dict(verdict) for verdict in verdicts]
+    thresholds = load_thresholds(settings.gates_file, version.model)
+    split = evidence.split_of(candidate)
+    as_of = datetime.fromisoformat(candidate["as_of"])
+    registry = open_registry(settings)
+    html = _report(settings, candidate, judged)
+    report = folder_of(settings, "reports", "gates") / f"{key_of(version.model, version.project, version.version)}.html"
+    report.write_text(html)
+    registry.log_verdicts(version, judged, html)
+    gate_report_uri = f"runs:/{version.mlflow_run_id}/gate_report.html"
+    won = route(next(verdict for verdict in judged if verdict.gate == "statistical"))
+    with open_warehouse(settings) as warehouse:
+        judgement = Judgement(version, judged, thresholds.version, split.test, int(candidate["snapshot_id"]), as_of)
+        warehouse.record_verdicts(judgement)
+        passed = [verdict.gate for verdict in judged if verdict.status is Status.PASS]
+        promoted = sorted(passed) == sorted(GATES) and won in set(Route) - {Route.NONE}
+        if promoted:
+            request = Promotion(version, won, gate_report_uri, as_of, actor, candidate["champion_version"])
+            champion = warehouse.promote(request)
+            registry.project_champion(champion.version, champion.previous)
+    return {
+        "promoted": promoted,
+        "reason": "all four gates passed" if promoted else _why_not(judged),
+        "version": version.version,
+        "project": version.project,
+        "route": won,
+        "report_url": f"{settings.airflow_url}/fourgate/reports/gates/{report.name}",
+    }
+
+
+def rollback(settings: Settings, model: str, project: str, as_of: datetime | None, reason: str) -> dict[str, Any]:
+    """Make the previous champion champion again."""
+    with open_warehouse(settings) as warehouse:
+        snapshot = warehouse.head()
+        moment = as_of or (snapshot and snapshot.data_until)
+        if moment is None:
+            raise NotEnoughData("nothing was ever collected, so there is no champion to roll back")
+        champion = warehouse.rollback(model, project, moment, reason)
+    open_registry(settings).project_champion(champion.version, champion.previous)
+    return {
+        "model": model,
+        "project": project,
+        "champion": champion.version.version,
+        "previous": champion.previous.version if champion.previous else None,
+    }
+
+
+def candidate_folder(settings: Settings, version: ModelVersion) -> Path:
+    """Folder of what was computed for one logged version."""
+    return folder_of(settings, "candidates", key_of(version.model, version.project, version.version))
+
+
+def newest_candidate(settings: Settings, model: str, project: str) -> dict[str, Any]:
+    """Reference of the candidate trained last.
+
+    Raises:
+        NotEnoughData: none was trained here.
+    """
+    found = []
+    for path in (settings.home.absolute() / "candidates").glob("*/candidate.json"):
+        candidate = json.loads(path.read_text())
+        if candidate["model"] == model and candidate["project"] == project:
+            found.append(candidate)
+    if not found:
+        raise NotEnoughData(f"no candidate of {model} for {project} was trained here; `fourgate train` makes one")
+    return max(found, key=lambda candidate: int(candidate["version"]["version"]))
+
+
+def _test_period(rows: pd.DataFrame, used: list[Interval], settings: Settings) -> Interval:
+    """What the candidate is judged on: the latest runs that promoted nobody yet, with an end that can be stored."""
+    runs = training.runs_of(rows)
+    if runs.empty:
+        raise NotEnoughData("the project has no results that count yet")
+    end = runs["started_at"].iloc[-1].to_pydatetime() + TICK
+    if not used:
+        first = min(int(len(runs) * (1 - settings.test_share)), len(runs) - 1)
+        return Interval(runs["started_at"].iloc[first].to_pydatetime(), end)
+    start = max(period.end for period in used if period.end is not None)
+    fresh = runs.loc[runs["started_at"] >= start]
+    needed = load_thresholds(settings.gates_file, "").statistical.min_failing_runs
+    failing = int(fresh["is_failing"].sum())
+    if failing < needed:
+        raise NotEnoughData(
+            f"{failing} runs failed since {start:%Y-%m-%d %H:%M} UTC, where the period that promoted the champion ends; "
+            f"{needed} are needed to judge a challenger"
+        )
+    return Interval(fresh["started_at"].iloc[0].to_pydatetime(), end)
+
+
+def _record(
+    settings: Settings,
+    spec: ModelSpec,
+    frame: Mapping[str, Any],
+    fit: tuple[list[Fitted], Fitted, pd.DataFrame, Split],
+    dag_run: str,
+) -> TrainingRecord:
+    fitted, chosen, rows, split = fit
+    commit = code_version()
+    key = key_of(spec.name, frame["project"], frame["path"], split, settings.seed, settings.threads, commit)
+    params = {
+        "seed": settings.seed,
+        "snapshot_id": frame["snapshot_id"],
+        "rows": frame["rows"],
+        "runs": frame["runs"],
+        "features": len(spec.features),
+        **{f"period.{name}": " .. ".join(map(str, _texts(getattr(split, name)))) for name in Split.__slots__},
+    }
+    tags = {
+        "key": key,
+        "snapshot": str(frame["snapshot_id"]),
+        "feature_set": FEATURE_SET,
+        "git_commit": commit,
+        "as_of": str(frame["as_of"]),
+        "dag_run": dag_run,
+    }
+    candidates = training.records(spec, fitted, rows, split, settings.selection_budget)
+    as_of = datetime.fromisoformat(frame["as_of"])
+    return TrainingRecord(spec.name, frame["project"], as_of, params, tags, candidates, chosen.name)
+
+
+def _scored(
+    registry: Registry,
+    spec: ModelSpec,
+    champion: Champion | None,
+    chosen: Fitted,
+    data: tuple[pd.DataFrame, Split],
+) -> pd.DataFrame:
+    """Rows of the validation and test periods with the scores of all contestants."""
+    frame, split = data
+    rows = pd.concat([training.period_rows(frame, split, "validate"), training.period_rows(frame, split, "test")])
+    out = rows[list(KEPT)].assign(test_age_days=rows["age_days"])
+    estimators = {CANDIDATE: chosen.estimator}
+    if champion is not None:
+        estimators[CHAMPION] = registry.load(champion.version)
+        estimators[ANCHOR] = registry.load(champion.anchor)
+    for name, estimator in estimators.items():
+        predicted = training.predict(estimator, rows)
+        out[score_column(name)] = predicted["score"]
+        out[probability_column(name)] = predicted["probability"]
+    for name, rank in spec.baselines.items():
+        out[score_column(name)] = rank(rows)
+    return out
+
+
+def _report(settings: Settings, candidate: Mapping[str, Any], verdicts: list[Verdict]) -> str:
+    thresholds = load_thresholds(settings.gates_file, str(candidate["model"]))
+    ranking = evidence.ranking(settings, candidate)
+    facts = {
+        "model": str(candidate["model"]),
+        "project": str(candidate["project"]),
+        "version": f"{candidate['version']['version']} ({candidate['name']})",
+        "champion": str(candidate["champion_version"] or "none yet"),
+        "snapshot": str(candidate["snapshot_id"]),
+        "as of": str(candidate["as_of"]),
+        "thresholds": thresholds.version,
+    }
+    return gate_report(verdicts, facts, evidence.split_of(candidate).test, compare(ranking, thresholds.statistical))
+
+
+def _why_not(verdicts: Sequence[Verdict]) -> str:
+    told = []
+    for verdict in verdicts:
+        if verdict.status is not Status.PASS:
+            failed = [
+                f"{check.name} ({check.detail or check.measured})" for check in verdict.checks if not check.passed
+            ]
+            told.append(f"{verdict.gate}: {verdict.status}: {', '.join(failed)}")
+    return "; ".join(told)
+
+
+def _texts(span: Interval) -> list[str | None]:
+    return [span.start.isoformat() if span.start else None, span.end.isoformat() if span.end else None]

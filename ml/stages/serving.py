@@ -1,0 +1,136 @@
+"""Serving: score with the champion, publish the set, and measure it against what happened."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from ml import features as feature_builder
+from ml import models, monitoring, publishing, training, validation
+from ml.features import NEXT_RUN, Context, Queries
+from ml.settings import Settings
+from ml.spec import Snapshot
+from ml.stages.opening import head, now, open_history, open_lake, open_registry, open_warehouse, projects
+from ml.warehouse import Champion, Publication
+
+RUN_COLUMNS = ["run_id", "started_at", "event", "branch", "change_id", "author_id"]
+MAX_ANNOUNCED = 100
+
+
+def publish(settings: Settings, model: str, only: str = "", as_of: datetime | None = None) -> list[dict[str, Any]]:
+    """Score with each project's champion and make the set current in the results table.
+
+    Published are: each change that was announced without results, in a replay the newest runs as of their start, and
+    the next run. A project without a champion is left out.
+
+    Returns:
+        one entry per published project.
+
+    Raises:
+        ArtifactRefused: a champion's model file is not the promoted one.
+    """
+    published = []
+    for project in projects(settings, only):
+        with open_warehouse(settings) as warehouse:
+            snapshot, champion = head(warehouse), warehouse.champion(model, project)
+        if champion is not None:
+            published.append(_publish_one(settings, champion, snapshot, now(as_of, snapshot)))
+    return published
+
+
+def _publish_one(settings: Settings, champion: Champion, snapshot: Snapshot, moment: datetime) -> dict[str, Any]:
+    version = champion.version
+    registry = open_registry(settings)
+    estimator = registry.load(version)
+    runs = _runs_to_publish(settings, snapshot, version.project, moment)
+    with open_history(settings, snapshot, version.project) as engine:
+        queries = Queries.prediction(version.project, runs, moment)
+        rows = feature_builder.build(engine, queries, Context(outage_share=settings.outage_share))
+    spec = models.load_model(version.model)
+    predictions = publishing.prediction_rows(
+        rows,
+        training.predict(estimator, rows),
+        publishing.Explanation(
+            lambda changed: training.predict(estimator, changed)["score"].to_numpy(),
+            rows[list(spec.features)].median(),
+        ),
+        publishing.Origin(version.model, settings.selection_budget, moment),
+    )
+    validation.require_predictions(predictions)
+    publication = Publication(version, champion.gate_report, snapshot.snapshot_id, moment)
+    with open_warehouse(settings) as warehouse:
+        publication_id = warehouse.publish(publication, predictions)
+    return {
+        "project": version.project,
+        "publication_id": publication_id,
+        "rows": len(predictions),
+        "changes": int(predictions["change_id"].nunique()),
+        "version": version.version,
+        "as_of": moment.isoformat(),
+        "report_url": registry.model_url(version),
+    }
+
+
+def _runs_to_publish(settings: Settings, snapshot: Snapshot, project: str, moment: datetime) -> pd.DataFrame:
+    """Announced changes without results, and in a replay the newest runs; at most one row per run."""
+    lake = open_lake(settings)
+    runs = lake.read("runs", snapshot.versions["runs"], project, RUN_COLUMNS).to_pandas()
+    runs = runs.loc[runs["started_at"] <= moment].sort_values(["started_at", "run_id"]).drop_duplicates("run_id")
+    ran = lake.read("test_results", snapshot.versions["test_results"], project, ["run_id"]).column("run_id").unique()
+    announced = runs.loc[~runs["run_id"].isin(set(ran.to_pylist()))].tail(MAX_ANNOUNCED)
+    if settings.clock == "wall" or settings.publish_runs == 0:
+        return announced
+    replayed = runs.drop(announced.index).tail(settings.publish_runs)
+    return pd.concat([replayed, announced]).sort_values(["started_at", "run_id"], ignore_index=True)
+
+
+def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | None = None) -> list[dict[str, Any]]:
+    """Measure each champion's published predictions against the outcomes that are known now.
+
+    Returns:
+        one entry per project with at least one published run that has results: the live measures.
+    """
+    measured = []
+    for project in projects(settings, only):
+        with open_warehouse(settings) as warehouse:
+            snapshot, champion = head(warehouse), warehouse.champion(model, project)
+            moment = now(as_of, snapshot)
+            if champion is None:
+                continue
+            predictions = warehouse.published(champion.version)
+            outcomes = _outcomes(settings, snapshot, project, predictions)
+            if outcomes.empty:
+                continue
+            measures = monitoring.live_measures(predictions, outcomes)
+            warehouse.record_monitor(champion.version, measures, snapshot.snapshot_id, moment)
+            measured.append({"project": project, "version": champion.version.version, "measures": measures})
+    return measured
+
+
+def _outcomes(settings: Settings, snapshot: Snapshot, project: str, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Merged results of the published runs: run_id, variant, test_id, started_at, failed, duration_s."""
+    published = sorted(set(predictions["change_id"]) - {NEXT_RUN})
+    with open_history(settings, snapshot, project) as engine:
+        engine.register_frame("published", _as_table(published))
+        return engine.fetch(
+            """
+            SELECT t.run_id, t.variant, t.test_id, MIN(r.started_at) AS started_at,
+                BOOL_OR(t.outcome IN ('failed', 'error')) AS failed, MAX(t.duration_s) AS duration_s
+            FROM test_results t JOIN published p ON p.run_id = t.run_id JOIN runs r ON r.run_id = t.run_id
+            WHERE t.outcome <> 'skipped' GROUP BY t.run_id, t.variant, t.test_id
+            """
+        )
+
+
+def _as_table(run_ids: list[str]) -> Any:
+    import pyarrow as pa
+
+    return pa.table({"run_id": pa.array(run_ids, pa.string())})
+
+
+def champion_of(settings: Settings, model: str, project: str) -> Mapping[str, Any] | None:
+    """The champion as a reference; None before the first promotion."""
+    with open_warehouse(settings) as warehouse:
+        champion = warehouse.champion(model, project)
+    return None if champion is None else {"version": champion.version.version, "route": str(champion.route)}

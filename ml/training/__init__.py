@@ -1,0 +1,24 @@
+"""From a feature frame to a chosen, calibrated candidate with its measures. Values in, values out."""
+
+from ml.training.evaluation import choose, evaluate, period_block
+from ml.training.fitting import FitOptions, Fitted, fit_candidates, predict, refit
+from ml.training.periods import period_rows, runs_of, split_by_time
+from ml.training.reporting import importance, judged_measures, records, threshold
+
+__all__ = [
+    "FitOptions",
+    "Fitted",
+    "choose",
+    "evaluate",
+    "fit_candidates",
+    "importance",
+    "judged_measures",
+    "period_block",
+    "period_rows",
+    "predict",
+    "records",
+    "refit",
+    "runs_of",
+    "split_by_time",
+    "threshold",
+]

@@ -1,0 +1,154 @@
+"""Candidates: fitted on one period, calibrated on a later one."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from ml.errors import NotEnoughData
+from ml.spec import ModelSpec, Split
+from ml.training.periods import period_rows
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How to fit. `outage_share` (0..1): runs with a larger share of failed results teach nothing about their tests.
+
+    `max_rows` bounds the rows fitted on; all failures are kept, and passes are sampled with importance weights.
+    """
+
+    seed: int
+    threads: int
+    outage_share: float = 0.5
+    max_rows: int = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A calibrated candidate. `estimator` consists of scikit-learn types only; `seconds` is its fitting time."""
+
+    name: str
+    estimator: Any
+    params: dict[str, str | float | int]
+    seconds: float
+
+
+def fit_candidates(
+    spec: ModelSpec,
+    frame: pd.DataFrame,
+    split: Split,
+    options: FitOptions,
+    on_progress: Callable[[str], None] = lambda name: None,
+) -> list[Fitted]:
+    """Fit every candidate of a model on the fit period and calibrate it on the calibrate period.
+
+    Args:
+        spec: the model; its features are the only columns that an estimator sees.
+        frame: feature frame with outcomes; one row per (run_id, variant, test_id).
+        split: periods, as `split_by_time` makes them.
+        options: seed, threads and limits.
+        on_progress: called with the name of each candidate before it is fitted.
+
+    Raises:
+        NotEnoughData: fit or calibrate rows hold a single outcome.
+    """
+    rows, weight = _fit_rows(frame, split, options)
+    later = _without_outages(period_rows(frame, split, "calibrate"), options.outage_share)
+    _require_both_outcomes(rows, "fit")
+    _require_both_outcomes(later, "calibrate")
+    fitted = []
+    for name in spec.candidates:
+        on_progress(name)
+        fitted.append(_fit(spec, name, (rows, weight, later), options))
+    return fitted
+
+
+def refit(spec: ModelSpec, name: str, frame: pd.DataFrame, split: Split, options: FitOptions) -> Fitted:
+    """One candidate again, e.g. with another seed for the stability gate; the rest as in `fit_candidates`."""
+    return fit_candidates(replace(spec, candidates={name: spec.candidates[name]}), frame, split, options)[0]
+
+
+def predict(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """Score rows. The same row gets the same score in any company: scoring runs on one thread.
+
+    Args:
+        estimator: of a `Fitted`, or the same loaded from its file.
+        frame: at least the columns that the estimator was fitted on; NaN is allowed in them.
+
+    Returns:
+        score (float; the higher, the earlier the test should run) and probability (0..1, calibrated; of failing),
+        with the index of `frame`.
+    """
+    features = frame[list(estimator.feature_names_in_)]
+    if len(features) == 0:
+        return pd.DataFrame({"score": np.empty(0), "probability": np.empty(0)}, index=frame.index)
+    calibrator = estimator.calibrated_classifiers_[0]
+    base = calibrator.estimator
+    raw = base.decision_function(features) if hasattr(base, "decision_function") else base.predict_proba(features)[:, 1]
+    # The score is the uncalibrated value: calibration on few failures may flatten it, or turn it round.
+    probability = calibrator.calibrators[0].predict(raw)
+    return pd.DataFrame({"score": raw, "probability": np.clip(probability, 0.0, 1.0)}, index=frame.index)
+
+
+def _fit_rows(frame: pd.DataFrame, split: Split, options: FitOptions) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    rows = _without_outages(period_rows(frame, split, "fit"), options.outage_share)
+    failed = rows["failed"].to_numpy(bool)
+    passes = np.flatnonzero(~failed)
+    room = max(options.max_rows - int(failed.sum()), int(failed.sum()), 1)
+    share = min(1.0, room / max(len(passes), 1))
+    weight = np.ones(len(rows))
+    if share < 1:
+        # Sampled passes stand for the others: without the weight, the learned rate would be that of the sample.
+        kept = np.random.default_rng(options.seed).choice(passes, size=room, replace=False)
+        weight[passes] = 0
+        weight[kept] = 1 / share
+    chosen = weight > 0
+    return rows.loc[chosen], weight[chosen]
+
+
+def _without_outages(rows: pd.DataFrame, outage_share: float) -> pd.DataFrame:
+    run = pd.factorize(rows["run_id"])[0]
+    results = np.bincount(run)
+    failures = np.bincount(run, weights=rows["failed"].to_numpy(bool))
+    return rows.loc[(failures <= outage_share * results)[run]] if len(rows) else rows
+
+
+def _require_both_outcomes(rows: pd.DataFrame, period: str) -> None:
+    failures = int(rows["failed"].sum())
+    if failures == 0 or failures == len(rows):
+        raise NotEnoughData(
+            f"the {period} period has {len(rows)} results outside outages, {failures} of them failed; "
+            "at least one failed and one passed result are needed"
+        )
+
+
+def _fit(
+    spec: ModelSpec, name: str, data: tuple[pd.DataFrame, NDArray[np.float64], pd.DataFrame], options: FitOptions
+) -> Fitted:
+    rows, weight, later = data
+    columns = list(spec.features)
+    began = time.perf_counter()
+    estimator = spec.candidates[name](options.seed, options.threads)
+    target = f"{estimator.steps[-1][0]}__sample_weight" if isinstance(estimator, Pipeline) else "sample_weight"
+    estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **{target: weight})
+    model = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    params = _params(model) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
+    if "n_jobs" in model.get_params():
+        model.set_params(n_jobs=1)  # two threads add the trees up in a different order
+    calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method="sigmoid")
+    calibrated.fit(later[columns], later["failed"].to_numpy(bool))
+    return Fitted(name, calibrated, params, time.perf_counter() - began)
+
+
+def _params(model: Any) -> dict[str, str | float | int]:
+    given = {"estimator": type(model).__name__} | model.get_params(deep=False)
+    plain = {key: value for key, value in given.items() if isinstance(value, str | int | float)}
+    return {key: value for key, value in plain.items() if not (isinstance(value, float) and math.isnan(value))}

@@ -1,0 +1,25 @@
+"""PostgreSQL: the only package that knows it. One file per subject; `Warehouse` is all of them on one connection."""
+
+from ml.warehouse.champions import Champion, Champions, Promotion, Route
+from ml.warehouse.ledger import BatchRecord, Ledger
+from ml.warehouse.migrations import PIPELINE_ROLE, READER_ROLE, migrate
+from ml.warehouse.predictions import PredictionTables, Publication
+from ml.warehouse.reports import Reports
+from ml.warehouse.verdicts import Judgement, Verdicts
+
+__all__ = [
+    "PIPELINE_ROLE",
+    "READER_ROLE",
+    "BatchRecord",
+    "Champion",
+    "Judgement",
+    "Promotion",
+    "Publication",
+    "Route",
+    "Warehouse",
+    "migrate",
+]
+
+
+class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports):
+    """A connection to the migrated warehouse, for one thread, as the pipeline or the reader role."""

@@ -1,0 +1,23 @@
+"""Histories typed by hand, shared by the tests of the sources."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+SUITE = '<testsuite name="S"><testcase name="{}" time="0.5"/></testsuite>'
+
+
+def write_run(folder: Path, run_id: str = "r1", started_at: str = "2026-01-01T00:00:00Z", **fields: Any) -> Path:
+    """A run's folder with its manifest; a field given as None is left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = {"run_id": run_id, "project": "p", "commit_sha": "abc", "started_at": started_at, **fields}
+    kept = {name: value for name, value in manifest.items() if value is not None}
+    (folder / "manifest.json").write_text(json.dumps(kept), encoding="utf-8")
+    return folder
+
+
+def write_report(file: Path, test: str = "t") -> Path:
+    """A report with one passed test `S::<test>` of half a second."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(SUITE.format(test), encoding="utf-8")
+    return file

@@ -1,0 +1,382 @@
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ml import schemas
+from ml.sources import Limits, read_batch
+from ml.sources import junit as junit_source
+from ml.sources.junit import JUnit
+from ml.spec import Batch, Interval
+from tests.history_builders import write_report, write_run
+
+LIMITS = Limits(max_payload_bytes=10_000, author_salt="salt")
+
+
+@dataclass
+class Read:
+    """Everything that a fetch of all batches gave."""
+
+    batches: list[Batch]
+    frames: dict[str, pd.DataFrame]
+    refused: pd.DataFrame
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        return sorted(zip(self.refused["reason"], self.refused["payload"], strict=True))
+
+    @property
+    def run_ids(self) -> list[str]:
+        return list(self.frames["runs"]["run_id"])
+
+    @property
+    def results(self) -> list[tuple[str, str, str]]:
+        frame = self.frames["test_results"]
+        return sorted(zip(frame["run_id"], frame["variant"], frame["test_id"], strict=True))
+
+
+def collect(history: Path, interval: Interval | None = None, limits: Limits = LIMITS) -> Read:
+    source = JUnit(history, history.parent / "landing", limits)
+    batches = list(source.fetch(interval or Interval()))
+    parsed = [read_batch(batch, limits) for batch in batches]
+    frames = {
+        name: pd.concat([one.frames[name] for one in parsed], ignore_index=True)
+        for name in ("runs", "test_results", "changed_files")
+    }
+    return Read(batches, frames, pd.concat([one.refused for one in parsed], ignore_index=True))
+
+
+@pytest.fixture()
+def history(tmp_path: Path) -> Path:
+    folder = tmp_path / "history"
+    folder.mkdir()
+    return folder
+
+
+def test_a_run_is_rows_of_three_tables_in_the_columns_and_types_of_their_contracts(history: Path) -> None:
+    files = [{"path": "a.py", "added": 3, "deleted": None, "change_source": "git"}]
+    finish = "2026-01-01T02:10:00+02:00"
+    run = write_run(history / "r1", author="Ada Lovelace", changed_files=files, finished_at=finish, attempt=2)
+    report = '<testsuite name="S"><testcase name="t" time="0.5"/><testcase name="u"><skipped/></testcase></testsuite>'
+    (run / "linux").mkdir()
+    (run / "linux" / "TEST-S.xml").write_text(report)
+    read = collect(history)
+    assert read.refused.empty
+    runs, results, changed = (read.frames[name] for name in ("runs", "test_results", "changed_files"))
+    assert list(runs) == schemas.columns(schemas.Runs)
+    assert list(results) == schemas.columns(schemas.TestResults)
+    assert list(changed) == schemas.columns(schemas.ChangedFiles)
+    assert runs.loc[0, ["run_id", "attempt", "commit_sha", "branch"]].tolist() == ["r1", 2, "abc", None]
+    assert runs.loc[0, "started_at"] == pd.Timestamp("2026-01-01T00:00:00Z")
+    assert runs.loc[0, "finished_at"] == pd.Timestamp("2026-01-01T00:10:00Z")
+    assert len(runs.loc[0, "author_id"]) == 12
+    assert results[["project", "run_id", "attempt", "variant", "test_id", "outcome"]].to_numpy().tolist() == [
+        ["p", "r1", 2, "linux", "S::t", "passed"],
+        ["p", "r1", 2, "linux", "S::u", "skipped"],
+    ]
+    assert results["duration_s"].tolist()[0] == 0.5
+    assert pd.isna(results["duration_s"].tolist()[1])
+    assert results["imputed"].tolist() == [False, False]
+    assert changed.astype(object).to_numpy().tolist() == [["p", "r1", "a.py", 3, pd.NA, "git"]]
+    assert [str(kind) for kind in runs.dtypes[["attempt", "started_at", "finished_at", "branch"]]] == [
+        "int64",
+        "datetime64[us, UTC]",
+        "datetime64[us, UTC]",
+        "object",
+    ]
+    assert [str(kind) for kind in results.dtypes] == [
+        "category",
+        "object",
+        "int64",
+        "category",
+        "category",
+        "category",
+        "float64",
+        "bool",
+    ]
+    assert [str(kind) for kind in changed.dtypes[["added", "deleted", "path"]]] == ["Int64", "Int64", "object"]
+
+
+def test_empty_frames_have_the_same_columns_and_types(history: Path) -> None:
+    (history / "stray.xml").write_text("<testsuite/>")
+    empty = collect(history)
+    write_report(write_run(history / "r1", changed_files=[{"path": "a"}]) / "r.xml")
+    full = collect(history, Interval())
+    for name, frame in empty.frames.items():
+        assert frame.empty
+        assert frame.dtypes.astype(str).to_dict() == full.frames[name].dtypes.astype(str).to_dict() | (
+            {"project": "category"} if name == "test_results" else {}
+        )
+
+
+def test_a_run_without_reports_is_an_announced_change(history: Path) -> None:
+    write_run(history / "r1")
+    read = collect(history)
+    assert read.run_ids == ["r1"]
+    assert read.frames["test_results"].empty
+    assert read.refused.empty
+
+
+def test_a_variant_is_the_sub_folder_or_what_the_manifest_lists(history: Path) -> None:
+    listed = [{"path": "mac/b.xml", "variant": "macOS 15"}, {"path": "out/report.junit", "variant": "shard 1"}]
+    run = write_run(history / "r1", reports=listed)
+    write_report(run / "a.xml", "a")
+    write_report(run / "mac" / "b.xml", "b")
+    write_report(run / "linux" / "py3.11" / "c.xml", "c")
+    write_report(run / "out" / "report.junit", "d")
+    assert collect(history).results == [
+        ("r1", "default", "S::a"),
+        ("r1", "linux/py3.11", "S::c"),
+        ("r1", "macOS 15", "S::b"),
+        ("r1", "shard 1", "S::d"),
+    ]
+
+
+def test_a_report_belongs_to_the_nearest_manifest_above_it(history: Path) -> None:
+    outer = write_run(history, "outer")
+    inner = write_run(history / "x" / "inner", "inner", "2026-01-02T00:00:00Z")
+    write_report(outer / "x" / "a.xml", "a")
+    write_report(inner / "deep" / "b.xml", "b")
+    assert collect(history).results == [("inner", "deep", "S::b"), ("outer", "x", "S::a")]
+
+
+def test_the_interval_is_half_open_over_starts_and_batches_come_in_time_order(history: Path) -> None:
+    for day in (3, 1, 2, 4):
+        write_run(history / f"folder-{9 - day}", f"r{day}", f"2026-01-0{day}T00:00:00Z")
+    span = Interval(datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 4, tzinfo=UTC))
+    assert collect(history).run_ids == ["r1", "r2", "r3", "r4"]
+    assert collect(history, span).run_ids == ["r2", "r3"]
+
+
+def test_an_interval_without_runs_gives_no_batch(history: Path) -> None:
+    write_run(history / "r1")
+    source = JUnit(history, history.parent / "landing", LIMITS)
+    assert list(source.fetch(Interval(start=datetime(2026, 2, 1, tzinfo=UTC)))) == []
+
+
+def test_each_project_has_its_own_batches_and_progress_counts_runs(history: Path) -> None:
+    write_run(history / "a", "a", "2026-01-02T00:00:00Z", project="one")
+    write_run(history / "b", "b", "2026-01-01T00:00:00Z", project="two")
+    write_run(history / "c", "c", "2026-01-03T00:00:00Z", project="one")
+    told: list[tuple[int, int]] = []
+    source = JUnit(history, history.parent / "landing", LIMITS)
+    batches = list(source.fetch(Interval(), lambda done, total: told.append((done, total))))
+    assert [batch.project for batch in batches] == ["two", "one"]
+    assert told == [(1, 3), (3, 3)]
+
+
+def test_a_batch_is_cut_at_its_number_of_runs_and_its_size(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(1, 6):
+        run = write_run(history / f"r{day}", f"r{day}", f"2026-01-0{day}T00:00:00Z")
+        write_report(run / "r.xml")
+    monkeypatch.setattr(junit_source, "MAX_BATCH_RUNS", 2)
+    assert [batch.payload_count for batch in collect(history).batches] == [4, 4, 2]
+    monkeypatch.setattr(junit_source, "MAX_BATCH_BYTES", 100)
+    assert [batch.payload_count for batch in collect(history).batches] == [2] * 5
+
+
+def test_the_same_content_twice_or_elsewhere_is_the_same_batch(history: Path) -> None:
+    write_report(write_run(history / "r1", author="Ada") / "linux" / "a.xml")
+    write_report(write_run(history / "r2", "r2", "2026-01-02T00:00:00Z") / "a.xml")
+    first = collect(history).batches
+    assert collect(history).batches == first
+    moved = history.parent / "moved"
+    shutil.copytree(history / "r2", moved / "x" / "1")
+    shutil.copytree(history / "r1", moved / "y" / "2")
+    assert [batch.batch_id for batch in collect(moved).batches] == [batch.batch_id for batch in first]
+
+
+def test_a_changed_report_or_variant_is_another_batch(history: Path) -> None:
+    run = write_run(history / "r1")
+    report = write_report(run / "linux" / "a.xml")
+    first = collect(history).batches
+    report.write_text(report.read_text().replace("0.5", "0.6"))
+    second = collect(history).batches
+    (run / "linux").rename(run / "mac")
+    third = collect(history).batches
+    assert len({batch.batch_id for batch in (*first, *second, *third)}) == 3
+
+
+def test_a_batch_is_read_from_landing_alone(history: Path) -> None:
+    write_report(write_run(history / "r1") / "a.xml")
+    (batch,) = collect(history).batches
+    shutil.rmtree(history)
+    assert list(read_batch(batch, LIMITS).frames["test_results"]["test_id"]) == ["S::t"]
+
+
+def test_the_authors_name_and_unknown_fields_never_land(history: Path) -> None:
+    write_run(history / "r1", author="Ada Lovelace", author_email="ada@example.org")
+    broken = write_run(history / "r2") / "manifest.json"
+    broken.write_text('{"author": "Ada Lovelace", ')
+    listed = write_run(history / "r3", "r3", author="Ada Lovelace", reports=[{"path": "manifest.json"}])
+    assert listed.exists()
+    read = collect(history)
+    landed = [path for path in (history.parent / "landing").rglob("*") if path.is_file()]
+    assert len(landed) > 3
+    for path in landed:
+        assert b"Ada" not in path.read_bytes()
+        assert b"ada@" not in path.read_bytes()
+    assert "Ada" not in read.refused.to_json()
+
+
+def test_the_salt_does_not_show() -> None:
+    assert "pepper" not in repr(Limits(1, "pepper"))
+
+
+def test_a_broken_manifest_is_refused_with_its_reports_and_the_rest_goes_on(history: Path) -> None:
+    write_report(write_run(history / "bad") / "a.xml")
+    (history / "bad" / "manifest.json").write_text("{")
+    write_report(write_run(history / "good") / "a.xml")
+    read = collect(history)
+    assert read.run_ids == ["r1"]
+    assert read.reasons == [("malformed_manifest", "bad/manifest.json"), ("manifest_refused", "bad/a.xml")]
+
+
+def test_a_missing_field_is_refused_by_name(history: Path) -> None:
+    write_report(write_run(history / "x", commit_sha=None) / "a.xml")
+    write_run(history / "y", started_at=None)  # type: ignore[arg-type]
+    read = collect(history)
+    assert read.run_ids == []
+    told = read.refused[["reason", "column", "contract", "project", "payload"]].to_numpy().tolist()
+    assert sorted(told, key=str) == [
+        ["manifest_refused", None, "test_results", "p", "x/a.xml"],
+        ["missing_field", "commit_sha", "runs", "p", "x/manifest.json"],
+        ["missing_field", "started_at", "runs", "p", "y/manifest.json"],
+    ]
+
+
+def test_reports_without_a_manifest_land_and_are_refused(history: Path) -> None:
+    write_run(history / "r1")
+    write_report(history / "stray" / "a.xml")
+    read = collect(history)
+    assert read.reasons == [("missing_manifest", "stray/a.xml")]
+    assert read.batches[-1].project == "unknown"
+    assert (Path(read.batches[-1].folder) / "payloads" / "stray" / "a.xml").exists()
+
+
+def test_refusals_of_a_report_name_its_payload_and_keep_the_rest(history: Path) -> None:
+    run = write_run(history / "r1")
+    write_report(run / "good.xml")
+    (run / "cut.xml").write_text('<testsuite name="S"><testcase name="kept"/><testcase')
+    (run / "empty.xml").write_text("")
+    (run / "bomb.xml").write_text('<!DOCTYPE x [<!ENTITY a "b">]><testsuite/>')
+    (run / "latin.xml").write_bytes(b'<testsuite><testcase name="\xe9"/></testsuite>')
+    (run / "deep.xml").write_text("<testsuite>" * 200)
+    (run / "none.xml").write_text("<testsuite/>")
+    read = collect(history)
+    assert [test for _, _, test in read.results] == ["S::kept", "S::t"]
+    assert read.reasons == [
+        ("empty_payload", "r1/empty.xml"),
+        ("forbidden_dtd", "r1/bomb.xml"),
+        ("no_tests", "r1/none.xml"),
+        ("too_deep", "r1/deep.xml"),
+        ("truncated_xml", "r1/cut.xml"),
+        ("undecodable", "r1/latin.xml"),
+    ]
+    assert list(read.refused) == [name for name in schemas.columns(schemas.RejectedRows) if name != "batch_id"]
+
+
+def test_a_payload_that_is_too_large_is_refused_and_does_not_land(history: Path) -> None:
+    run = write_run(history / "r1")
+    write_report(run / "good.xml")
+    (run / "huge.xml").write_text("<testsuite>" + " " * 10_000 + "</testsuite>")
+    write_run(history / "r2", "r2", branch="b" * 10_000)
+    read = collect(history)
+    assert read.reasons == [("payload_too_large", "r1/huge.xml"), ("payload_too_large", "r2/manifest.json")]
+    assert not list((history.parent / "landing").rglob("huge.xml"))
+
+
+@pytest.mark.parametrize("path", ["../other/a.xml", "/etc/passwd", "x/../../secret.xml", "a\x00.xml"])
+def test_a_listed_path_that_leaves_the_run_is_refused_unread(history: Path, path: str) -> None:
+    write_report(history.parent / "secret.xml", "secret")
+    write_report(history / "other" / "a.xml", "secret")
+    write_report(write_run(history / "r1", reports=[{"path": path, "variant": "v"}]) / "good.xml")
+    read = collect(history, limits=LIMITS)
+    assert ("path_outside_run", "r1/manifest.json") in read.reasons
+    assert [test for _, _, test in read.results] == ["S::t"]
+
+
+def test_a_listed_report_that_is_missing_is_told(history: Path) -> None:
+    write_run(history / "r1", reports=[{"path": "gone.xml"}, {"path": "n" * 300}])
+    assert collect(history).reasons == [("missing_report", "r1/manifest.json")] * 2
+
+
+def test_links_that_leave_the_run_are_refused_and_links_inside_it_are_read(history: Path) -> None:
+    secret = write_report(history.parent / "outside" / "secret.xml", "secret")
+    run = write_run(history / "r1")
+    inside = write_report(run / "a" / "real.xml", "real")
+    (run / "b").mkdir()
+    (run / "b" / "same.xml").symlink_to(inside)
+    (run / "file.xml").symlink_to(secret)
+    (run / "folder").symlink_to(secret.parent, target_is_directory=True)
+    (run / "loop.xml").symlink_to(run / "loop.xml")
+    linked = history / "r2"
+    linked.mkdir()
+    (linked / "manifest.json").symlink_to(history.parent / "outside" / "manifest.json")
+    write_run(secret.parent, "outside")
+    read = collect(history)
+    assert read.results == [("r1", "a", "S::real"), ("r1", "b", "S::real")]
+    assert [payload for reason, payload in read.reasons if reason == "path_outside_run"] == [
+        "r1/file.xml",
+        "r1/folder",
+        "r2/manifest.json",
+    ]
+    assert {payload for reason, payload in read.reasons if reason != "path_outside_run"} == {"r1/loop.xml"}
+
+
+def test_a_named_pipe_is_not_waited_for(history: Path) -> None:
+    os.mkfifo(write_run(history / "r1") / "pipe.xml")
+    os.mkfifo(write_run(history / "r2") / "x")
+    (history / "r2" / "manifest.json").unlink()
+    os.mkfifo(history / "r2" / "manifest.json")
+    assert collect(history).reasons == [("not_a_file", "r1/pipe.xml"), ("path_outside_run", "r2/manifest.json")]
+
+
+def test_a_folder_name_that_is_no_utf8_is_still_read(history: Path) -> None:
+    run = write_run(history / "r1")
+    folder = os.fsencode(run) + b"/caf\xe9"
+    os.mkdir(folder)  # noqa: PTH102 - the name is bytes
+    with open(folder + b"/a.xml", "wb") as report:  # noqa: PTH123
+        report.write(b'<testsuite name="S"><testcase name="t"/></testsuite>')
+    assert collect(history).results == [("r1", "caf?", "S::t")]
+
+
+def test_undated_payloads_come_once_whatever_the_interval(history: Path) -> None:
+    write_run(history / "bad", started_at="yesterday")
+    spans = [Interval(), Interval(end=datetime(2020, 1, 1, tzinfo=UTC))]
+    first, second = (collect(history, span) for span in spans)
+    assert first.reasons == second.reasons == [("not_a_timestamp", "bad/manifest.json")]
+    assert first.batches == second.batches
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from ml.sources import landing
+from ml.sources.junit import JUnit
+from ml.sources.source import Limits
+from ml.spec import Interval
+write = landing._write
+def write_then_die(content, target):
+    write(content, target)
+    if target.name == "a.xml":
+        os._exit(9)
+landing._write = write_then_die
+list(JUnit(Path(sys.argv[1]), Path(sys.argv[2]), Limits(10_000, "salt")).fetch(Interval()))
+"""
+
+
+def test_a_collector_killed_while_landing_leaves_no_batch_and_the_next_one_finishes(history: Path) -> None:
+    write_report(write_run(history / "r1") / "a.xml")
+    landing = history.parent / "landing"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(history), str(landing)], check=False, timeout=60)
+    assert killed.returncode == 9
+    assert not list(landing.rglob("batch.json"))
+    (batch,) = collect(history).batches
+    assert {path.name for path in (landing / "junit").iterdir()} == {batch.batch_id, ".lock"}

@@ -1,0 +1,382 @@
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from ml.errors import LakeError
+from ml.lake import FIRST_VERSIONS, Lake
+from ml.lake.store import APP_ID
+from tests.lake_builders import files, rejected, results, runs, stored
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    created = Lake(str(tmp_path / "lake"))
+    created.create()
+    return created
+
+
+def first_batch() -> dict[str, pd.DataFrame]:
+    return {
+        "runs": runs(("r1", "2026-01-01T23:59:59Z"), ("r2", "2026-01-02T00:00:00Z")),
+        "test_results": results(("r1", "a", "passed"), ("r1", "b", "failed"), ("r2", "a", "passed")),
+        "changed_files": files(("r1", "src/a.py")),
+        "rejected_rows": rejected("exploded"),
+    }
+
+
+def test_create_makes_four_empty_tables_and_again_changes_nothing(lake: Lake) -> None:
+    assert lake.create() == dict(FIRST_VERSIONS)
+    for table in ("runs", "test_results", "changed_files", "rejected_rows"):
+        assert lake.read(table, 0).num_rows == 0
+        assert lake.files(table, 0) == []
+    assert lake.data_until(0) is None
+
+
+def test_two_processes_may_create_the_same_lake_at_once(tmp_path: Path) -> None:
+    program = "import sys; from ml.lake import Lake; print(Lake(sys.argv[1]).create()['runs'])"
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "lake")],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(os.environ),
+        )
+        for _ in range(2)
+    ]
+    answers = [child.communicate(timeout=60) for child in children]
+    assert [(child.returncode, out) for child, (out, _) in zip(children, answers, strict=True)] == [(0, b"0\n")] * 2
+
+
+def test_a_missing_lake_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="runs at .*nowhere"):
+        Lake(str(tmp_path / "nowhere")).versions()
+
+
+def test_append_stores_each_table_once_and_counts_it(lake: Lake) -> None:
+    appended = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS)
+    assert appended.versions == {"runs": 1, "test_results": 1, "changed_files": 1, "rejected_rows": 1}
+    assert appended.counts == {"runs": 2, "test_results": 3, "changed_files": 1, "rejected_rows": 1}
+    assert appended.duplicates == {"runs": 0, "test_results": 0, "changed_files": 0}
+    assert appended.data_until == datetime(2026, 1, 2, tzinfo=UTC)
+    assert len(appended.conflicts) == 0
+    assert stored(lake, "test_results", 1, ["run_id", "test_id", "outcome", "day", "batch_id"]) == [
+        ("r1", "a", "passed", "2026-01-01", "b1"),
+        ("r1", "b", "failed", "2026-01-01", "b1"),
+        ("r2", "a", "passed", "2026-01-02", "b1"),
+    ]
+    assert stored(lake, "changed_files", 1, ["path", "added", "deleted", "day"]) == [
+        ("src/a.py", 3, None, "2026-01-01")
+    ]
+    assert stored(lake, "rejected_rows", 1, ["value", "day", "project"]) == [("exploded", "-", "shop")]
+
+
+def test_known_at_is_the_finish_where_there_is_one(lake: Lake) -> None:
+    late = runs(("r1", "2026-01-01T00:00:00Z"), ("r2", "2026-01-03T00:00:00Z"))
+    late["finished_at"] = pd.to_datetime(["2026-01-05T00:00:00Z", None], utc=True).astype("datetime64[us, UTC]")
+    appended = lake.append({"runs": late}, "b1", 1, FIRST_VERSIONS)
+    assert appended.data_until == datetime(2026, 1, 5, tzinfo=UTC)
+    assert lake.data_until(1) == datetime(2026, 1, 5, tzinfo=UTC)
+    assert lake.data_until(1, "another project") is None
+
+
+def test_equal_rows_are_dropped_as_duplicates_without_a_commit(lake: Lake) -> None:
+    base = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    again = lake.append({**first_batch(), "rejected_rows": rejected()}, "b2", 2, base)
+    assert again.versions == base
+    assert again.duplicates == {"runs": 2, "test_results": 3, "changed_files": 1}
+    assert again.counts == {"runs": 0, "test_results": 0, "changed_files": 0, "rejected_rows": 0}
+    assert again.data_until is None
+
+
+def test_a_contradicting_row_is_rejected_with_its_content_and_the_first_stays(lake: Lake) -> None:
+    base = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    batch = {"test_results": results(("r1", "a", "failed"), ("r1", "c", "passed"))}
+    appended = lake.append(batch, "b2", 2, base)
+    assert appended.counts["test_results"] == 1
+    assert appended.counts["rejected_rows"] == 1
+    (conflict,) = appended.conflicts.to_dict("records")
+    assert (conflict["contract"], conflict["reason"], conflict["column"], conflict["value"], conflict["batch_id"]) == (
+        "test_results",
+        "conflicts_with_stored_row",
+        "outcome",
+        "failed",
+        "b2",
+    )
+    assert json.loads(conflict["row"]) == {
+        "project": "shop",
+        "run_id": "r1",
+        "attempt": 1,
+        "variant": "linux",
+        "test_id": "a",
+        "outcome": "failed",
+        "duration_s": 0.5,
+        "imputed": False,
+    }
+    assert stored(lake, "test_results", 2, ["test_id", "outcome", "run_id"])[:1] == [("a", "passed", "r1")]
+    assert stored(lake, "rejected_rows", 2, ["reason", "batch_id"]) == [
+        ("conflicts_with_stored_row", "b2"),
+        ("unknown_outcome", "b1"),
+    ]
+
+
+def test_null_against_a_value_is_a_contradiction_and_null_against_null_is_not(lake: Lake) -> None:
+    base = lake.append({"runs": runs(("r1", "2026-01-01T00:00:00Z"))}, "b1", 1, FIRST_VERSIONS).versions
+    changed = runs(("r1", "2026-01-01T00:00:00Z"))
+    changed["workflow"] = "nightly"
+    appended = lake.append({"runs": changed}, "b2", 2, base)
+    assert list(appended.conflicts["column"]) == ["workflow"]
+    assert appended.duplicates["runs"] == 0
+
+
+def test_a_run_that_moved_to_another_day_is_a_contradiction(lake: Lake) -> None:
+    base = lake.append({"runs": runs(("r1", "2026-01-01T00:00:00Z"))}, "b1", 1, FIRST_VERSIONS).versions
+    moved = {"runs": runs(("r1", "2026-02-01T00:00:00Z")), "test_results": results(("r1", "a", "passed"))}
+    appended = lake.append(moved, "b2", 2, base)
+    assert list(appended.conflicts["column"]) == ["started_at"]
+    assert stored(lake, "test_results", appended.versions["test_results"], ["day"]) == [("2026-01-01",)]
+
+
+def test_repeats_inside_one_batch_count_like_stored_ones(lake: Lake) -> None:
+    batch = {
+        "runs": runs(("r1", "2026-01-01T00:00:00Z")),
+        "test_results": results(("r1", "a", "passed"), ("r1", "a", "passed"), ("r1", "a", "failed")),
+    }
+    appended = lake.append(batch, "b1", 1, FIRST_VERSIONS)
+    assert (appended.counts["test_results"], appended.duplicates["test_results"]) == (1, 1)
+    assert list(appended.conflicts["value"]) == ["failed"]
+
+
+def test_results_without_a_run_are_rejected_and_a_stored_run_counts(lake: Lake) -> None:
+    base = lake.append({"runs": runs(("r1", "2026-01-01T00:00:00Z"))}, "b1", 1, FIRST_VERSIONS).versions
+    batch = {
+        "test_results": results(("r1", "a", "passed"), ("ghost", "a", "passed")),
+        "changed_files": files(("ghost", "x.py"), ("r1", "y.py")),
+    }
+    appended = lake.append(batch, "b2", 2, base)
+    assert appended.counts == {"runs": 0, "test_results": 1, "changed_files": 1, "rejected_rows": 2}
+    assert [(row["contract"], row["reason"], row["value"]) for row in appended.conflicts.to_dict("records")] == [
+        ("test_results", "no_such_run", "ghost"),
+        ("changed_files", "no_such_run", "ghost"),
+    ]
+
+
+def test_a_file_is_known_again_when_an_earlier_attempt_arrives_later(lake: Lake) -> None:
+    second = {"runs": runs(("r1", "2026-01-02T00:00:00Z"), attempt=2), "changed_files": files(("r1", "a.py"))}
+    base = lake.append(second, "b1", 1, FIRST_VERSIONS).versions
+    first = {"runs": runs(("r1", "2026-01-01T00:00:00Z"), attempt=1), "changed_files": files(("r1", "a.py"))}
+    appended = lake.append(first, "b2", 2, base)
+    assert (appended.counts["changed_files"], appended.duplicates["changed_files"]) == (0, 1)
+
+
+def test_an_old_version_reads_as_it_was(lake: Lake) -> None:
+    base = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    more = {"runs": runs(("r3", "2026-01-03T00:00:00Z")), "test_results": results(("r3", "a", "passed"))}
+    lake.append(more, "b2", 2, base)
+    assert stored(lake, "runs", 1, ["run_id"]) == [("r1",), ("r2",)]
+    assert stored(lake, "runs", 2, ["run_id"]) == [("r1",), ("r2",), ("r3",)]
+
+
+def test_a_project_is_read_alone_and_hostile_names_stay_inside_the_lake(lake: Lake, tmp_path: Path) -> None:
+    names = ["..", "a/b", "x' OR '1'='1", "50%25", "*?[x]", "ü\n<b>", "shop"]
+    base, frames = FIRST_VERSIONS, {}
+    frames["runs"] = pd.concat([runs(("r1", "2026-01-01T00:00:00Z"), project=name) for name in names])
+    frames["test_results"] = pd.concat([results(("r1", name, "passed"), project=name) for name in names])
+    version = lake.append(frames, "b1", 1, base).versions["test_results"]
+    for name in names:
+        assert lake.read("test_results", version, name, ["test_id"]).to_pylist() == [{"test_id": name}]
+        (file,) = lake.files("test_results", version, name)
+        assert Path(file).exists()
+        rows = duckdb.sql(f"SELECT project, test_id FROM read_parquet({[file]!r}, hive_partitioning = true)").fetchall()
+        assert rows == [(name, name)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake"]
+    assert len(list((tmp_path / "lake").iterdir())) == 4
+
+
+@pytest.mark.parametrize("project", ["", "p" * 81, "ü" * 41])
+def test_a_project_that_cannot_name_a_folder_is_refused_and_its_rejected_rows_are_kept(
+    lake: Lake, project: str
+) -> None:
+    with pytest.raises(LakeError, match="1 to 80 bytes"):
+        lake.append({"runs": runs(("r1", "2026-01-01T00:00:00Z"), project=project)}, "b1", 1, FIRST_VERSIONS)
+    appended = lake.append({"rejected_rows": rejected("bad", project=project)}, "b1", 2, FIRST_VERSIONS)
+    assert stored(lake, "rejected_rows", appended.versions["rejected_rows"], ["value", "project"]) == [("bad", "-")]
+
+
+def test_the_longest_project_name_works(lake: Lake) -> None:
+    project = "ü" * 40
+    appended = lake.append({"runs": runs(("r1", "2026-01-01T00:00:00Z"), project=project)}, "b1", 1, FIRST_VERSIONS)
+    assert lake.read("runs", appended.versions["runs"], project).num_rows == 1
+
+
+def test_a_broken_frame_is_refused_with_table_and_column(lake: Lake) -> None:
+    good = results(("r1", "a", "passed"))
+    with pytest.raises(LakeError, match="test_results: column outcome is missing"):
+        lake.append({"test_results": good.drop(columns="outcome")}, "b1", 1, FIRST_VERSIONS)
+    with pytest.raises(LakeError, match=r"test_results\.duration_s"):
+        lake.append({"test_results": good.assign(duration_s="long")}, "b1", 1, FIRST_VERSIONS)
+    with pytest.raises(LakeError, match=r"test_results\.test_id: 1 nulls"):
+        lake.append({"test_results": good.assign(test_id=None)}, "b1", 1, FIRST_VERSIONS)
+    with pytest.raises(LakeError, match=r"test_results\.test_id"):
+        lake.append({"test_results": good.assign(test_id="\ud800")}, "b1", 1, FIRST_VERSIONS)
+    assert lake.versions() == dict(FIRST_VERSIONS)
+
+
+def test_a_new_column_is_added_and_older_rows_read_as_null(lake: Lake) -> None:
+    base = lake.append({"runs": runs(("r1", "2026-01-01T00:00:00Z"))}, "b1", 1, FIRST_VERSIONS).versions
+    wider = runs(("r1", "2026-01-01T00:00:00Z"), ("r2", "2026-01-01T01:00:00Z")).assign(runner="arm64")
+    appended = lake.append({"runs": wider}, "b2", 2, base)
+    assert appended.duplicates["runs"] == 1
+    found = lake.read("runs", 2, columns=["run_id", "runner"]).sort_by("run_id").to_pylist()
+    assert found == [{"run_id": "r1", "runner": None}, {"run_id": "r2", "runner": "arm64"}]
+    assert "runner" in lake.schema("runs").names
+    assert "runner" not in lake.schema("runs", 1).names
+    narrow = lake.append({"runs": runs(("r3", "2026-01-01T02:00:00Z"))}, "b3", 3, appended.versions)
+    assert lake.read("runs", narrow.versions["runs"]).num_rows == 3
+
+
+def test_a_lake_of_an_older_release_without_a_column_reads_and_grows(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    lake.create()
+    older = pa.schema([field for field in lake.schema("changed_files") if field.name != "change_source"])
+    DeltaTable.create(str(tmp_path / "changed_files"), older, mode="overwrite", partition_by=["project", "day"])
+    base = {**FIRST_VERSIONS, "changed_files": lake.versions()["changed_files"]}
+    assert lake.read("changed_files", base["changed_files"]).num_rows == 0
+    batch = {"runs": runs(("r1", "2026-01-01T00:00:00Z")), "changed_files": files(("r1", "a.py"))}
+    appended = lake.append(batch, "b1", 1, base)
+    assert stored(lake, "changed_files", appended.versions["changed_files"], ["change_source"]) == [("git",)]
+
+
+def test_restore_takes_back_what_a_killed_writer_left_and_its_new_columns(lake: Lake) -> None:
+    head = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    left = {
+        "runs": runs(("r9", "2026-01-09T00:00:00Z")).assign(runner="arm64"),
+        "test_results": results(("r9", "z", "failed")),
+    }
+    lake.append(left, "killed", 2, head)
+    base = lake.restore(head, 3)
+    assert base == {"runs": 3, "test_results": 3, "changed_files": 1, "rejected_rows": 1}
+    assert stored(lake, "runs", 3, ["run_id"]) == [("r1",), ("r2",)]
+    assert "runner" not in lake.schema("runs").names
+    appended = lake.append({"runs": runs(("r9", "2026-01-09T00:00:00Z"))}, "b2", 4, base)
+    assert appended.counts["runs"] == 1
+
+
+def test_restore_to_the_empty_lake_works(lake: Lake) -> None:
+    lake.append(first_batch(), "killed", 1, FIRST_VERSIONS)
+    base = lake.restore(FIRST_VERSIONS, 2)
+    assert {table: lake.read(table, version).num_rows for table, version in base.items()} == {
+        "runs": 0,
+        "test_results": 0,
+        "changed_files": 0,
+        "rejected_rows": 0,
+    }
+
+
+def test_a_lake_older_than_the_ledger_is_refused(lake: Lake) -> None:
+    with pytest.raises(LakeError, match="version 0 but the ledger names 7"):
+        lake.restore({**FIRST_VERSIONS, "runs": 7}, 1)
+
+
+def test_a_writer_with_an_old_sequence_is_fenced(lake: Lake) -> None:
+    base = lake.append(first_batch(), "b1", 5, FIRST_VERSIONS).versions
+    with pytest.raises(LakeError, match="written with sequence 5, this writer has 5"):
+        lake.append({"runs": runs(("r3", "2026-01-01T00:00:00Z"))}, "b2", 5, base)
+    with pytest.raises(LakeError, match="written with sequence 5, this writer has 4"):
+        lake.restore(FIRST_VERSIONS, 4)
+
+
+def test_a_writer_whose_base_was_overtaken_is_fenced(lake: Lake) -> None:
+    lake.append(first_batch(), "b1", 1, FIRST_VERSIONS)
+    with pytest.raises(LakeError, match="at version 1, expected 0"):
+        lake.append({"runs": runs(("r3", "2026-01-01T00:00:00Z"))}, "b2", 2, FIRST_VERSIONS)
+
+
+@pytest.mark.parametrize(("zombie", "heir"), [(7, 8), (8, 7)])
+def test_a_zombie_that_checked_before_its_heir_wrote_loses_the_commit(
+    lake: Lake, tmp_path: Path, zombie: int, heir: int
+) -> None:
+    rows = lake.schema("runs").empty_table()
+    loaded_by_zombie = DeltaTable(str(tmp_path / "lake" / "runs"))
+    lake.append(first_batch(), "heir", heir, FIRST_VERSIONS)
+    with pytest.raises(LakeError, match="Concurrent|conflict|Failed to commit|transaction"):
+        lake._write("runs", loaded_by_zombie, _one_row(rows), zombie)
+    assert stored(lake, "runs", lake.versions()["runs"], ["run_id"]) == [("r1",), ("r2",)]
+
+
+def test_any_commit_in_between_stops_the_writer(lake: Lake, tmp_path: Path) -> None:
+    address = str(tmp_path / "lake" / "runs")
+    loaded = DeltaTable(address)
+    row = _one_row(lake.schema("runs").empty_table())
+    write_deltalake(address, row, mode="append")
+    with pytest.raises(LakeError):
+        lake._write("runs", loaded, row, 1)
+    assert lake.versions()["runs"] == 1
+
+
+def test_the_sequence_survives_restore_and_compaction(lake: Lake, tmp_path: Path) -> None:
+    base = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    address = str(tmp_path / "lake" / "runs")
+    stamp = CommitProperties(app_transactions=[Transaction(APP_ID, 2)])
+    write_deltalake(address, _one_row(lake.schema("runs").empty_table()), mode="append", commit_properties=stamp)
+    base = lake.restore(base, 3)
+    assert DeltaTable(address).transaction_version(APP_ID) == 3
+    with pytest.raises(LakeError, match="sequence 3"):
+        lake.compact(base, 3, ["runs"])
+
+
+def _one_row(empty: pa.Table) -> pa.Table:
+    row = {"project": "shop", "run_id": "zombie", "day": "2026-01-01"}
+    return pa.Table.from_pylist([row], schema=empty.schema)
+
+
+def test_compaction_joins_files_keeps_rows_and_old_versions(lake: Lake) -> None:
+    base = dict(FIRST_VERSIONS)
+    for number in range(3):
+        run = f"r{number}"
+        batch = {"runs": runs((run, "2026-01-01T00:00:00Z")), "test_results": results((run, "a", "passed"))}
+        base = dict(lake.append(batch, f"b{number}", number + 1, base).versions)
+    assert len(lake.files("test_results", base["test_results"])) == 3
+    after = lake.compact(base, 9)
+    assert len(lake.files("test_results", after["test_results"])) == 1
+    assert stored(lake, "test_results", after["test_results"], ["run_id"]) == [("r0",), ("r1",), ("r2",)]
+    assert stored(lake, "test_results", base["test_results"], ["run_id"]) == [("r0",), ("r1",), ("r2",)]
+    assert after["changed_files"] == 0
+
+
+def test_vacuum_keeps_named_versions_and_deletes_the_others(lake: Lake) -> None:
+    first = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    second = {"runs": runs(("r3", "2026-01-01T00:00:00Z")), "test_results": results(("r3", "a", "passed"))}
+    grown = lake.append(second, "b2", 2, first).versions
+    compacted = lake.compact(grown, 3)
+    assert lake.vacuum([compacted, first], retention_hours=0)["test_results"] == 1
+    assert lake.read("test_results", first["test_results"]).num_rows == 3
+    assert lake.read("test_results", compacted["test_results"]).num_rows == 4
+    with pytest.raises(LakeError, match="test_results"):
+        lake.read("test_results", grown["test_results"])
+    assert lake.restore(compacted, 4)["test_results"] > compacted["test_results"]
+
+
+def test_old_versions_outlive_the_clean_up_of_an_old_log(lake: Lake, tmp_path: Path) -> None:
+    table = tmp_path / "lake" / "runs"
+    DeltaTable(table).alter.set_table_properties({"delta.checkpointInterval": "3"})
+    base = {**FIRST_VERSIONS, "runs": 1}
+    for number in range(8):
+        batch = {"runs": runs((f"r{number}", "2026-01-01T00:00:00Z"))}
+        base = dict(lake.append(batch, f"b{number}", number + 1, base).versions)
+        for log in (table / "_delta_log").glob("*"):
+            os.utime(log, (0, 0))
+    assert len(list((table / "_delta_log").glob("*.checkpoint.parquet"))) >= 2
+    assert lake.read("runs", 2).num_rows == 1
+    assert lake.read("runs", base["runs"]).num_rows == 8

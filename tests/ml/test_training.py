@@ -1,0 +1,290 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml import metrics, training
+from ml.errors import NotEnoughData
+from ml.spec import Interval
+from tests.ml.training_builders import START, frame_of, small_spec
+
+OPTIONS = training.FitOptions(seed=7, threads=2)
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return frame_of()
+
+
+@pytest.fixture(scope="module")
+def split(frame):
+    return training.split_by_time(training.runs_of(frame), 0.3)
+
+
+@pytest.fixture(scope="module")
+def fitted(frame, split):
+    return training.fit_candidates(small_spec(), frame, split, OPTIONS)
+
+
+def hour(number):
+    return (START + pd.Timedelta(hours=number)).to_pydatetime(warn=False)
+
+
+# -- periods
+
+
+def test_runs_are_in_time_order_and_know_whether_a_test_failed():
+    frame = frame_of(runs=3, tests=2)
+    frame["failed"] = [False, False, True, False, False, False]
+    runs = training.runs_of(frame.sample(frac=1, random_state=1))
+    assert runs["run_id"].tolist() == ["run-0000", "run-0001", "run-0002"]
+    assert runs["is_failing"].tolist() == [False, True, False]
+
+
+def test_a_share_keeps_the_latest_runs_for_the_test_period(split):
+    # 200 hourly runs: 140 before the test period, 91 of them to fit, 21 to calibrate, 28 to validate.
+    assert split.fit == Interval(None, hour(91))
+    assert split.calibrate == Interval(hour(91), hour(112))
+    assert split.validate == Interval(hour(112), hour(140))
+    assert split.test == Interval(hour(140), None)
+
+
+def test_a_given_test_period_is_kept(frame):
+    period = Interval(hour(150), hour(170))
+    split = training.split_by_time(training.runs_of(frame), period)
+    assert split.test == period
+    assert split.validate.end == period.start
+    rows = training.period_rows(frame, split, "test")
+    assert (rows["started_at"].min(), rows["started_at"].max()) == (hour(150), hour(169))
+
+
+def test_no_run_is_in_two_periods(frame, split):
+    names = ("fit", "calibrate", "validate", "test")
+    runs = [set(training.period_rows(frame, split, name)["run_id"]) for name in names]
+    assert sum(len(part) for part in runs) == len(set.union(*runs)) == 200
+
+
+def test_a_run_still_going_on_at_the_border_is_left_out_of_the_earlier_period():
+    frame = frame_of(minutes=150)
+    split = training.split_by_time(training.runs_of(frame), 0.3)
+    fit = training.period_rows(frame, split, "fit")
+    # Runs of two and a half hours: of those that started before hour 91, the last three were not known by then.
+    assert fit["started_at"].max() == hour(88)
+    assert (fit["known_at"] < split.calibrate.start).all()
+    assert training.period_rows(frame, split, "test")["started_at"].max() == hour(199)
+
+
+def test_the_last_period_keeps_a_run_that_ends_after_it():
+    frame = frame_of(minutes=150)
+    split = training.split_by_time(training.runs_of(frame), Interval(hour(150), hour(170)))
+    assert training.period_rows(frame, split, "test")["started_at"].max() == hour(169)
+
+
+def test_too_few_failing_runs_are_named_with_both_numbers():
+    frame = frame_of()
+    frame.loc[frame["started_at"] < hour(91), "failed"] = False
+    with pytest.raises(NotEnoughData, match="fit has 0 failing runs and needs 20"):
+        training.split_by_time(training.runs_of(frame), 0.3)
+
+
+def test_a_history_of_two_runs_is_too_small():
+    with pytest.raises(NotEnoughData, match="at least 3 are needed"):
+        training.split_by_time(training.runs_of(frame_of(runs=2)), 0.5)
+
+
+def test_an_empty_history_is_too_small():
+    with pytest.raises(NotEnoughData, match="0 runs"):
+        training.split_by_time(training.runs_of(frame_of().iloc[:0]), 0.4)
+
+
+# -- candidates
+
+
+def test_every_candidate_is_fitted_and_announced(frame, split):
+    announced = []
+    fitted = training.fit_candidates(small_spec(), frame, split, OPTIONS, announced.append)
+    assert announced == [one.name for one in fitted] == ["linear", "forest", "boosting"]
+    assert all(one.seconds > 0 for one in fitted)
+    assert [one.params["estimator"] for one in fitted] == [
+        "LogisticRegression",
+        "RandomForestClassifier",
+        "HistGradientBoostingClassifier",
+    ]
+
+
+def test_every_candidate_learns_what_decides(frame, split, fitted):
+    test = training.period_rows(frame, split, "test")
+    for one in fitted:
+        scored = test.assign(**training.predict(one.estimator, test))
+        known = scored.dropna(subset="rate")
+        means = known.groupby("rate")["probability"].mean()
+        assert means[0.6] > 0.4, one.name
+        assert means[0.02] < 0.15, one.name
+
+
+def test_outcomes_of_later_periods_do_not_reach_an_estimator(frame, split, fitted):
+    later = frame["started_at"] >= split.validate.start
+    changed = frame.assign(failed=np.where(later, ~frame["failed"], frame["failed"]))
+    again = training.fit_candidates(small_spec(), changed, split, OPTIONS)
+    for one, other in zip(fitted, again, strict=True):
+        scores = training.predict(one.estimator, frame), training.predict(other.estimator, frame)
+        pd.testing.assert_frame_equal(*scores)
+
+
+def test_outages_are_left_out_of_the_fit(frame, split):
+    outage = frame["run_id"] == "run-0003"
+    broken = frame.assign(failed=frame["failed"] | outage)
+    without = frame.loc[~outage]
+    spec = small_spec(candidates={"boosting": small_spec().candidates["boosting"]})
+    [one] = training.fit_candidates(spec, broken, split, OPTIONS)
+    [other] = training.fit_candidates(spec, without, split, OPTIONS)
+    assert one.params["fit_rows"] == 90 * 12
+    pd.testing.assert_frame_equal(training.predict(one.estimator, frame), training.predict(other.estimator, frame))
+
+
+def test_a_large_history_is_sampled_but_keeps_every_failure(frame, split, fitted):
+    failures = int(training.period_rows(frame, split, "fit")["failed"].sum())
+    small = replace(OPTIONS, max_rows=2 * failures)
+    sampled = training.fit_candidates(small_spec(), frame, split, small)
+    test = training.period_rows(frame, split, "test")
+    for one, other in zip(fitted, sampled, strict=True):
+        assert (other.params["fit_failures"], other.params["fit_rows"]) == (failures, 2 * failures)
+        means = [training.predict(fit.estimator, test)["probability"].mean() for fit in (one, other)]
+        # Without importance weights, half of the sample would fail.
+        assert means[1] == pytest.approx(means[0], abs=0.05)
+
+
+def test_one_outcome_only_cannot_be_fitted(frame, split):
+    inside = (frame["started_at"] >= split.calibrate.start) & (frame["started_at"] < split.calibrate.end)
+    green = frame.assign(failed=frame["failed"] & ~inside)
+    with pytest.raises(NotEnoughData, match="calibrate period has 252 results outside outages, 0 of them failed"):
+        training.fit_candidates(small_spec(), green, split, OPTIONS)
+
+
+def test_refit_with_the_same_seed_is_the_same_model_and_with_another_it_is_not(frame, split, fitted):
+    forest = fitted[1]
+    same = training.refit(small_spec(), "forest", frame, split, OPTIONS)
+    other = training.refit(small_spec(), "forest", frame, split, replace(OPTIONS, seed=8))
+    scores = [training.predict(one.estimator, frame)["score"] for one in (forest, same, other)]
+    assert (scores[0] == scores[1]).all()
+    assert (scores[0] != scores[2]).any()
+
+
+# -- predictions
+
+
+def test_a_row_gets_the_same_score_in_any_company(frame, fitted):
+    for one in fitted:
+        together = training.predict(one.estimator, frame)
+        alone = pd.concat([training.predict(one.estimator, frame.iloc[[at]]) for at in range(0, 50, 7)])
+        backwards = training.predict(one.estimator, frame.iloc[::-1]).loc[frame.index]
+        pd.testing.assert_frame_equal(alone, together.iloc[range(0, 50, 7)], rtol=0, atol=1e-9)
+        pd.testing.assert_frame_equal(backwards, together, rtol=0, atol=1e-9)
+
+
+def test_the_probability_is_the_calibrated_one_of_the_estimator(frame, fitted):
+    for one in fitted:
+        columns = list(one.estimator.feature_names_in_)
+        expected = one.estimator.predict_proba(frame[columns])[:, 1]
+        assert training.predict(one.estimator, frame)["probability"].to_numpy() == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_empty_frame_has_no_scores(frame, fitted):
+    found = training.predict(fitted[0].estimator, frame.iloc[:0])
+    assert found.empty
+    assert list(found.columns) == ["score", "probability"]
+
+
+def test_all_values_missing_still_gives_a_probability(frame, fitted):
+    blank = frame.iloc[:3].assign(rate=np.nan, noise=np.nan)
+    for one in fitted:
+        assert training.predict(one.estimator, blank)["probability"].between(0, 1).all()
+
+
+# -- measures and choice
+
+
+def test_the_better_candidate_on_the_validation_period_is_chosen(frame, split):
+    linear = small_spec().candidates["linear"]
+    blind = training.fit_candidates(
+        small_spec(features=("noise",), candidates={"blind": linear}), frame, split, OPTIONS
+    )
+    seeing = training.fit_candidates(small_spec(candidates={"seeing": linear}), frame, split, OPTIONS)
+    assert training.choose(small_spec(), blind + seeing, frame, split).name == "seeing"
+
+
+def test_nothing_is_chosen_when_no_run_can_be_ranked(frame, split, fitted):
+    few = frame.loc[frame["test_id"] < "test-05"]
+    with pytest.raises(NotEnoughData, match="none of the 28 runs"):
+        training.choose(small_spec(), fitted, few, split)
+
+
+def test_evaluate_names_every_measure_with_its_period_and_view(frame, split, fitted):
+    rows = training.period_rows(frame, split, "validate")
+    scored = rows.assign(**training.predict(fitted[0].estimator, rows))
+    found = training.evaluate(scored, "validation", block=2, threshold=0.3)
+    ranked = {f"validation.{name}_{view}" for name in metrics.RANKING_COLUMNS[4:] for view in ("all", "new")}
+    other = {f"validation.{name}" for name in ("runs_all", "runs_new", "pr_auc", "brier", "ece", "f1")}
+    assert set(found) == ranked | other
+    apfd = metrics.ranking_by_run(scored, "score")["apfd"]
+    assert found["validation.apfd_all"].value == pytest.approx(apfd.mean())
+    assert found["validation.runs_all"].value == len(apfd)
+    for name in ("validation.apfd_all", "validation.pr_auc", "validation.brier"):
+        assert found[name].low < found[name].value < found[name].high
+
+
+def test_a_baseline_has_no_measures_of_probability(frame, split):
+    rows = training.period_rows(frame, split, "validate").assign(score=1.0)
+    assert not {"validation.brier", "validation.f1"} & set(training.evaluate(rows, "validation", block=1))
+
+
+def test_a_period_without_failures_has_counts_and_no_ranking(frame):
+    rows = frame.head(48).assign(failed=False, score=1.0)
+    found = training.evaluate(rows, "test", block=1)
+    assert set(found) == {"test.runs_all", "test.runs_new"}
+    assert found["test.runs_all"].value == 0
+    assert math.isnan(found["test.runs_all"].low)
+
+
+def test_block_length_comes_from_earlier_periods_only(frame, split):
+    later = frame["started_at"] >= split.test.start
+    changed = frame.assign(failed=np.where(later, ~frame["failed"], frame["failed"]))
+    blocks = [training.period_block(small_spec(), one, split, "test") for one in (frame, changed)]
+    assert blocks[0] == blocks[1] >= 1
+
+
+# -- records
+
+
+def test_records_hold_every_candidate_and_baseline_on_the_validation_period_only(frame, split, fitted):
+    later = frame["started_at"] >= split.test.start
+    without = frame.loc[~later]
+    records = training.records(small_spec(), fitted, without, split)
+    assert [(record.name, record.is_baseline) for record in records] == [
+        ("linear", False),
+        ("forest", False),
+        ("boosting", False),
+        ("by_rate", True),
+        ("by_noise", True),
+    ]
+    assert {name.split(".")[0] for record in records for name in record.metrics} == {"validation"}
+    assert set(records[0].figures) == {"ranking_all.png", "ranking_new.png", "calibration.png", "importance.png"}
+    assert records[3].figures == {}
+    assert records[0].metrics["validation.apfd_all"].value > records[4].metrics["validation.apfd_all"].value + 0.1
+    assert records[0].params["estimator"] == "LogisticRegression"
+
+
+def test_judged_measures_hold_the_chosen_candidate_against_the_baselines(frame, split, fitted):
+    found = training.judged_measures(small_spec(), fitted[0], frame, split)
+    assert set(found) == {"linear", "by_rate", "by_noise"}
+    assert found["linear"]["test.apfd_all"].value > found["by_noise"]["test.apfd_all"].value + 0.1
+    assert "test.f1" in found["linear"]
+
+
+def test_importance_falls_to_the_feature_that_decides(frame, split, fitted):
+    rows = training.period_rows(frame, split, "validate")
+    losses = training.importance(fitted[0].estimator, rows)
+    assert losses["rate"] > 0.05
+    assert abs(losses["noise"]) < 0.02

@@ -4,6 +4,7 @@ Features are written once, as plain SQL text over views and temporary tables (se
 What differs between engines is here: opening files, naming types, and the as-of join.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import unquote, urlparse
@@ -107,7 +108,10 @@ def open_engine(
     """
     if kind != "duckdb":
         raise SettingsError(f"FOURGATE_ENGINE: {kind!r} is not an engine; duckdb is")
-    config: dict[str, str | bool | int | float | list[str]] = {"threads": threads, "autoinstall_known_extensions": False}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "threads": threads,
+        "autoinstall_known_extensions": False,
+    }
     if memory_gb is not None:
         config["memory_limit"] = f"{round(memory_gb * 1000)}MB"
     if spill_folder is not None:
@@ -133,9 +137,17 @@ def _texts(files: Sequence[str]) -> str:
 
 
 def _path(uri: str) -> str:
-    """A local ``file://`` address as a path; others as they are. Delta encodes the address once on top of its folders."""
+    """Path of a local address; object store addresses as they are.
+
+    Delta encodes the folder of the table in the address, but partition folders carry encoded names on disk too: only
+    what comes before them is decoded. Glob signs in a folder's name stand for themselves.
+    """
     parts = urlparse(uri)
-    return unquote(parts.path) if parts.scheme == "file" else uri
+    if parts.scheme not in ("", "file"):
+        return uri
+    local = uri.removeprefix("file://")
+    cut = min((at for key in PARTITIONS if (at := local.rfind(f"/{key}=")) >= 0), default=local.rfind("/"))
+    return re.sub(r"([*?\[])", r"[\1]", unquote(local[:cut])) + local[cut:]
 
 
 TYPES = {
@@ -167,5 +179,5 @@ def _column(field: pa.Field, present: bool) -> str:
 
 def _partition(field: pa.Field) -> str:
     """Partition value from the path, decoded; Hive writes null as ``__HIVE_DEFAULT_PARTITION__``."""
-    raw = f"url_decode(regexp_extract(filename, '/{field.name}=([^/]*)/', 1))"
+    raw = f"url_decode(regexp_extract(filename, '.*/{field.name}=([^/]*)/', 1))"
     return f"CAST(NULLIF({raw}, '__HIVE_DEFAULT_PARTITION__') AS {_type(field)}) AS {_name(field.name)}"

@@ -13,6 +13,7 @@ so it drops good rows of a duplicated index, and reports one bad row as several 
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,6 +38,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIRST_MOMENT, _LAST_MOMENT = pd.Timestamp("0001-01-02", tz="UTC"), pd.Timestamp("9999-12-30", tz="UTC")
 # Without the attempt: one attempt of a run may execute a test several times, and reports number those as attempts.
 _RUN_KEY = ["project", "run_id"]
+# the column that a rule over several columns counts for
+_ROW_RULES = {"finished_before_started": "finished_at"}
 _SEVERITY = {Outcome.FAILED: 0, Outcome.ERROR: 0, Outcome.PASSED: 1, Outcome.SKIPPED: 2}
 
 _Plain = str | int | float | None
@@ -154,12 +157,11 @@ def require_predictions(frame: pd.DataFrame) -> pd.DataFrame:
     try:
         return Predictions.validate(frame.reset_index(drop=True), lazy=True)
     except SchemaErrors as errors:
-        cases = errors.failure_cases
-        lines = [
-            f"{column}: {check} in {len(found)} rows, first in row {found['index'].iloc[0]}"
-            for (column, check), found in cases.groupby(["column", "check"], dropna=False, sort=False)
+        found = [
+            f"{case.column}: {case.check} (row {case.index}: {_shown(_plain(case.failure_case))})"
+            for case in errors.failure_cases.drop_duplicates(["column", "check"]).itertuples(index=False)
         ]
-        raise ContractError(f"predictions break their contract: {'; '.join(lines[:10])}") from errors
+        raise ContractError(f"predictions break their contract: {'; '.join(found[:10])}") from errors
 
 
 # --- reading values into types ---
@@ -192,13 +194,21 @@ def _only(kinds: type | tuple[type, ...], values: "pd.Series[Any]") -> "pd.Serie
 
 def _text(values: "pd.Series[Any]") -> "pd.Series[Any]":
     if isinstance(values.dtype, pd.CategoricalDtype):
-        given = values.cat.categories
-        return pd.Series(values.cat.set_categories([text for text in given if isinstance(text, str)]))
+        return pd.Series(values.cat.set_categories([text for text in values.cat.categories if _is_text(text)]))
     if pd.api.types.infer_dtype(values, skipna=True) != "string":
         values = _only(str, values)
-    codes, distinct = pd.factorize(values.astype(object))
+    try:
+        codes, distinct = pd.factorize(values.astype(object))
+    except UnicodeEncodeError:
+        wanted = np.fromiter((_is_text(value) for value in values), dtype=bool, count=len(values))
+        codes, distinct = pd.factorize(values.astype(object).mask(~wanted, None))
     texts = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(distinct, dtype=object))
     return pd.Series(texts, index=values.index)
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string that UTF-8 can carry: pandas, Parquet and PostgreSQL fail on any other."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def _number(values: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -264,9 +274,12 @@ def _judge_rows(table: _Table, as_of: datetime) -> None:
 
 
 def _failures(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> Iterator[tuple[str, str, Mask]]:
-    """Column, reason and rows of every rule that fails; a rule over several columns counts for the last one."""
+    """Column, reason and rows of every rule that fails."""
     try:
-        schema.validate(frame, lazy=True, inplace=True)
+        with warnings.catch_warnings():
+            # Pandera joins its report from parts that may be all null, which pandas announces to treat otherwise
+            warnings.simplefilter("ignore", FutureWarning)
+            schema.validate(frame, lazy=True, inplace=True)
     except SchemaErrors as errors:
         for error in errors.schema_errors:
             cases = error.failure_cases
@@ -274,8 +287,8 @@ def _failures(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> Iterator[tuple
                 raise
             rows = np.zeros(len(frame), dtype=bool)
             rows[cases["index"].to_numpy(dtype=int)] = True
-            is_check = isinstance(error.check, pa.Check)
-            yield error.schema.name or "finished_at", str(error.check.name) if is_check else "missing", rows
+            reason = str(error.check.name) if isinstance(error.check, pa.Check) else "missing"
+            yield _ROW_RULES.get(reason, str(error.schema.name)), reason, rows
 
 
 def _run_keys(rows: pd.DataFrame) -> set[tuple[Any, ...]]:

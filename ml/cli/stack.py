@@ -10,12 +10,10 @@ from rich.markup import escape
 from ml import stack as embedded
 from ml.cli import app
 from ml.cli.output import console
-from ml.cli.summary import is_published, print_summary
 from ml.errors import SourceError, StackError
 from ml.settings import MODELS, Settings, load_settings
 from ml.stack.airflow_api import AirflowApi
 from ml.stack.services import Stack
-from ml.stages import simulation
 
 RUN_TIMEOUT_S = 3600.0
 SETTLE_S = 5.0
@@ -40,6 +38,8 @@ def down() -> None:
 @app.command()
 def run(history: History = None) -> None:
     """Let Airflow's scheduler take a CI history all the way to the results table, then sum up. The stack stays up."""
+    from ml.cli.summary import is_published, print_summary
+
     began = time.monotonic()
     settings = load_settings()
     folder = _history(settings, history)
@@ -66,6 +66,8 @@ def run(history: History = None) -> None:
 
 
 def _history(settings: Settings, history: Path | None) -> Path:
+    from ml.stages import simulation
+
     if history is None and not settings.history:
         console.print("no history given: simulating one (deterministic, no network)")
         return simulation.write_simulation(settings)

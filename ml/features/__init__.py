@@ -7,12 +7,12 @@ runs with the same timestamp never see each other, and no run sees itself. Attem
 import numpy as np
 import pandas as pd
 
-from ml.engine import Engine
 from ml.features import changes, facts, pairs, test_history
-from ml.features.facts import NEXT_RUN, Context, Queries
+from ml.features.facts import NEXT_RUN, Context, Engine, Queries
 from ml.schemas import FEATURES, TestSelectionFrame, columns
 
 __all__ = ["NEXT_RUN", "Context", "Queries", "build"]
+
 
 def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     """Compute the features of the rows that `queries` asks for.

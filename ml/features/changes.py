@@ -3,8 +3,7 @@
 A change without files known has null size features and has_change = 0.
 """
 
-from ml.engine import Engine
-from ml.features.facts import PULL_REQUESTS, Context
+from ml.features.facts import PULL_REQUESTS, Context, Engine
 
 DAY_US = 86_400_000_000
 
@@ -16,7 +15,7 @@ COLUMNS = {
     "is_pull_request": "c.is_pull_request",
     "change_runs_count": "c.change_runs_count",
     "change_failures_count": "COALESCE(cf.failures, 0)",
-    "is_failing_in_change": "CASE WHEN c.change_run_no IS NOT NULL THEN CASE WHEN cl.run_no IS NULL THEN 0 ELSE 1 END END",
+    "is_failing_in_change": "CASE WHEN cl.run_no IS NOT NULL THEN 1 WHEN c.change_run_no IS NOT NULL THEN 0 END",
     "author_runs_count": "c.author_runs_count",
     "author_failure_rate": "c.author_failure_rate",
     "has_change": "CASE WHEN s.query_no IS NULL THEN 0 ELSE 1 END",
@@ -56,7 +55,8 @@ def _store_touches(engine: Engine, context: Context) -> None:
         "run_file",
         f"""
         SELECT r.run_no, r.known_us, p.path_no, p.folder_no, p.suffix_no,
-            COUNT(*) OVER (PARTITION BY r.run_no) <= {context.max_files} AND NOT COALESCE(o.is_outage, TRUE) AS is_telling
+            COUNT(*) OVER (PARTITION BY r.run_no) <= {context.max_files} AND NOT COALESCE(o.is_outage, TRUE)
+                AS is_telling
         FROM (SELECT DISTINCT run_id, path FROM changed_files) AS c
         JOIN run AS r ON r.run_id = c.run_id
         JOIN path_part AS p ON p.path = c.path
@@ -67,7 +67,8 @@ def _store_touches(engine: Engine, context: Context) -> None:
         "touched",
         """
         SELECT path_no, known_us,
-            SUM(touches) OVER (PARTITION BY path_no ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS n
+            SUM(touches) OVER (PARTITION BY path_no ORDER BY known_us
+                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS n
         FROM (SELECT path_no, known_us, COUNT(*) AS touches FROM run_file GROUP BY path_no, known_us)
         """,
     )
@@ -131,8 +132,8 @@ def _store_run_context(engine: Engine) -> None:
     events = ", ".join(f"'{event}'" for event in PULL_REQUESTS)
     engine.store(
         "before_any",
-        "SELECT q.query_no, q.at_us, q.event, q.change_key, q.author_id, f.results, f.failures, f.results_5, f.failures_5, "
-        f"f.known_us FROM {engine.latest_before('any_run', 'run_key', ['everything'])}",
+        "SELECT q.query_no, q.at_us, q.event, q.change_key, q.author_id, f.results, f.failures, f.results_5, "
+        f"f.failures_5, f.known_us FROM {engine.latest_before('any_run', 'run_key', ['everything'])}",
     )
     engine.store(
         "before_change",

@@ -11,13 +11,14 @@ Tables made here (integers stand for names, so that joins are cheap; no number d
 Times are microseconds since 1970 UTC.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import pandas as pd
 import pyarrow as pa
 
-from ml.engine import Engine
 from ml.spec import Interval
 
 NEXT_RUN = "next"
@@ -25,6 +26,22 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TRUNKS = ("main", "master", "trunk", "develop")
 PULL_REQUESTS = ("pull_request", "pull_request_target", "pr", "merge_request", "merge_request_event")
 DESCRIPTION = ("event", "branch", "change_id", "author_id")
+
+
+class Engine(Protocol):
+    """What features need of a query engine; `ml.engine.Engine` is one."""
+
+    def register_frame(self, name: str, table: pa.Table) -> None:
+        """Copy an Arrow table into the temporary table `name`."""
+
+    def store(self, name: str, select: str) -> None:
+        """Compute `select` into the temporary table `name`."""
+
+    def fetch(self, sql: str) -> pd.DataFrame:
+        """Result of `sql`."""
+
+    def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
+        """FROM clause that pairs each query ``q`` with the latest fact ``f`` known strictly before it."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +233,9 @@ def _store_alive_queries(engine: Engine, context: Context) -> None:
               FROM execution AS e JOIN series AS s ON s.series_no = e.series_no)
         """,
     )
-    engine.store("variant_last", "SELECT variant_no, known_us, MAX(n) AS n FROM variant_run GROUP BY variant_no, known_us")
+    engine.store(
+        "variant_last", "SELECT variant_no, known_us, MAX(n) AS n FROM variant_run GROUP BY variant_no, known_us"
+    )
     engine.store(
         "series_last",
         """
@@ -253,14 +272,14 @@ def _given_runs(queries: Queries, after_us: int) -> pa.Table:
     for name in DESCRIPTION:
         values = list(given[name]) if name in given else [None] * len(given)
         columns[name] = [value if isinstance(value, str) else None for value in values] + [None]
-    types = [pa.field("started_us", pa.int64()) if name == "started_us" else pa.field(name, pa.string()) for name in columns]
+    types = [
+        pa.field("started_us", pa.int64()) if name == "started_us" else pa.field(name, pa.string()) for name in columns
+    ]
     return pa.table(columns, schema=pa.schema(types))
 
 
 def _given_files(queries: Queries) -> pa.Table:
-    schema = pa.schema(
-        [("run_id", pa.string()), ("path", pa.string()), ("added", pa.int64()), ("deleted", pa.int64())]
-    )
+    schema = pa.schema([("run_id", pa.string()), ("path", pa.string()), ("added", pa.int64()), ("deleted", pa.int64())])
     if queries.changed_files is None:
         return schema.empty_table()
     return pa.Table.from_pandas(queries.changed_files[schema.names], schema=schema, preserve_index=False)

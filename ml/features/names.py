@@ -12,20 +12,28 @@ MAX_WORDS = 40
 WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 SEGMENT = re.compile(r"[^A-Za-z0-9_\-]+")
 SOURCE_ROOT = re.compile(r"^(?:.*/)?(?:java|kotlin|scala|groovy|python|lib|src)/")
-EMPTY_WORDS = frozenset(
-    "a an and for in is it of on the to with test tests testing spec src main java kotlin scala python py org com net io "
-    "lib impl abstract base case suite should when then".split()
+TEST_WORDS = re.compile(
+    r"^(?:Tests?(?=[A-Z_])|test_|IT(?=[A-Z][a-z]))|(?:Tests?|TestCase|(?<=[a-z])IT|Spec|_tests?|_spec|\.test|\.spec)$"
 )
-TEST_WORDS = re.compile(r"^(?:Tests?|test_|IT)(?=[A-Z_a-z0-9])|(?:Tests?|TestCase|IT|Spec|_tests?|_spec|\.test|\.spec)$")
-TEST_FOLDERS = frozenset({"test", "tests", "testing", "__tests__", "spec", "it", "smoketest", "integration-test"})
-BUILD_NAMES = frozenset(
-    "makefile cmakelists.txt dockerfile jenkinsfile build.gradle pom.xml package.json package-lock.json yarn.lock "
-    "setup.py setup.cfg requirements.txt cargo.lock go.mod go.sum gemfile kconfig build workspace".split()
+
+
+def _words_of(*lines: str) -> frozenset[str]:
+    return frozenset(word for line in lines for word in line.split())
+
+
+EMPTY_WORDS = _words_of(
+    "a an and for in is it of on the to with when then should abstract base impl",
+    "test tests testing spec case suite src main lib java kotlin scala python py org com net io",
 )
-BUILD_SUFFIXES = frozenset(
-    "gradle cmake mk bazel bzl toml yml yaml ini cfg conf properties xml json lock dockerfile env".split()
+TEST_FOLDERS = _words_of("test tests testing __tests__ spec it smoketest integration-test")
+BUILD_NAMES = _words_of(
+    "makefile cmakelists.txt dockerfile jenkinsfile build.gradle pom.xml package.json package-lock.json yarn.lock",
+    "setup.py setup.cfg requirements.txt cargo.lock go.mod go.sum gemfile kconfig build workspace",
 )
-DOCS_SUFFIXES = frozenset("md rst txt adoc html css svg png jpg".split())
+BUILD_SUFFIXES = _words_of(
+    "gradle cmake mk bazel bzl toml yml yaml ini cfg conf properties xml json lock dockerfile env"
+)
+DOCS_SUFFIXES = _words_of("md rst txt adoc html css svg png jpg")
 
 
 def words(name: str) -> frozenset[str]:
@@ -102,7 +110,12 @@ def _numbers(values: Iterable[str]) -> list[int]:
 
 def word_table(key: str, texts: dict[int, str]) -> pa.Table:
     """Columns `key`, word, words (how many words the name has): one row per word of each text."""
-    rows = [(number, word, len(found)) for number, text in texts.items() for found in [words(text)] for word in sorted(found)]
+    rows = [
+        (number, word, len(found))
+        for number, text in texts.items()
+        for found in [words(text)]
+        for word in sorted(found)
+    ]
     return pa.table(
         {
             key: pa.array([row[0] for row in rows], pa.int32()),

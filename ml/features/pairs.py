@@ -6,8 +6,8 @@ All features are null where no changed file is known, and 0 where nothing is sha
 
 import pyarrow as pa
 
-from ml.engine import Engine
 from ml.features import names
+from ml.features.facts import Engine
 
 COMMON_WORD_SHARE = 0.2
 SIMILAR = 0.25
@@ -52,8 +52,12 @@ def register_paths(engine: Engine) -> None:
     engine.register_frame("path_part", parts)
     numbered = dict(zip(parts["path_no"].to_pylist(), parts["path"].to_pylist(), strict=True))
     engine.register_frame("path_word", names.word_table("path_no", numbered))
-    engine.register_frame("stem_word", names.word_table("path_no", {no: names.stem_of(p) for no, p in numbered.items()}))
-    engine.register_frame("path_prefix", names.prefix_table("path_no", {no: names.package_of(p) for no, p in numbered.items()}))
+    engine.register_frame(
+        "stem_word", names.word_table("path_no", {no: names.stem_of(p) for no, p in numbered.items()})
+    )
+    engine.register_frame(
+        "path_prefix", names.prefix_table("path_no", {no: names.package_of(p) for no, p in numbered.items()})
+    )
     modules = dict(zip(parts["module_no"].to_pylist(), map(names.module_of, numbered.values()), strict=True))
     engine.register_frame(
         "module_word", names.word_table("module_no", {no: m.rpartition("/")[2] for no, m in modules.items()})
@@ -100,7 +104,8 @@ def _store_file_pairs(engine: Engine) -> None:
             FROM test_name AS t JOIN path_part AS p ON p.subject = t.subject AND p.stem <> t.name
             UNION ALL
             SELECT test_no, path_no, 0, 0, similarity FROM (
-                SELECT t.test_no, p.path_no, COUNT(*) / CAST(MAX(t.words) + MAX(p.words) - COUNT(*) AS DOUBLE) AS similarity
+                SELECT t.test_no, p.path_no,
+                    COUNT(*) / CAST(MAX(t.words) + MAX(p.words) - COUNT(*) AS DOUBLE) AS similarity
                 FROM title_word AS t JOIN stem_word AS p ON p.word = t.word GROUP BY t.test_no, p.path_no)
             WHERE similarity >= {SIMILAR})
         GROUP BY test_no, path_no
@@ -143,11 +148,13 @@ def _store_word_pairs(engine: Engine) -> None:
     )
     engine.store("tests_key", "SELECT DISTINCT query_no, at_us FROM touched_file")
     engine.store(
-        "tests_known", f"SELECT q.query_no, COALESCE(f.tests, 0) AS tests FROM {engine.latest_before('tests_seen', 'tests_key', [])}"
+        "tests_known",
+        f"SELECT q.query_no, COALESCE(f.tests, 0) AS tests FROM {engine.latest_before('tests_seen', 'tests_key', [])}",
     )
     engine.store(
         "word_key",
-        "SELECT DISTINCT f.query_no, f.at_us, w.word FROM touched_file AS f JOIN path_word AS w ON w.path_no = f.path_no",
+        "SELECT DISTINCT f.query_no, f.at_us, w.word FROM touched_file AS f "
+        "JOIN path_word AS w ON w.path_no = f.path_no",
     )
     engine.store(
         "query_word",
@@ -171,12 +178,13 @@ def _store_word_pairs(engine: Engine) -> None:
 
 
 def _store_folder_pairs(engine: Engine) -> None:
-    """``pair_package``: deepest shared package; ``pair_module``: share of the module's words found in the test's name."""
+    """``pair_package``: deepest shared package; ``pair_module``: share of the module's words that the test has."""
     engine.store(
         "pair_package",
         """
         SELECT q.query_no, p.package_no, MAX(p.depth) AS depth
-        FROM (SELECT DISTINCT f.query_no, x.prefix FROM touched_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no) AS q
+        FROM (SELECT DISTINCT f.query_no, x.prefix
+              FROM touched_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no) AS q
         JOIN package_prefix AS p ON p.prefix = q.prefix
         GROUP BY q.query_no, p.package_no
         """,
@@ -199,9 +207,10 @@ def _store_folder_pairs(engine: Engine) -> None:
 
 
 def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
-    """``cofailure_<kind>``: how often the test failed in known runs that touched a file, folder or suffix of the change.
+    """``cofailure_<kind>``: how often the test failed in known runs that touched files like those of the change.
 
-    rate: highest over the change of failures / (touches + `PRIOR_TOUCHES`). Outages and very large changes are left out.
+    rate: highest over the change of failures / (touches + `PRIOR_TOUCHES`), counted per file, folder or suffix.
+    Outages and very large changes are left out.
     """
     running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
     engine.store("touch", f"SELECT DISTINCT run_no, known_us, {key} FROM run_file WHERE is_telling")
@@ -221,7 +230,8 @@ def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
     engine.store("touch_key", f"SELECT DISTINCT query_no, at_us, {key} FROM touched_file")
     engine.store(
         "touches_before",
-        f"SELECT q.query_no, q.at_us, q.{key}, COALESCE(f.n, 0) AS touches FROM {engine.latest_before('touches', 'touch_key', [key])}",
+        f"SELECT q.query_no, q.at_us, q.{key}, COALESCE(f.n, 0) AS touches "
+        f"FROM {engine.latest_before('touches', 'touch_key', [key])}",
     )
     engine.store(
         "failed_key",
@@ -234,7 +244,8 @@ def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
         SELECT c.query_no, c.series_no, MAX(c.n / CAST(c.touches + {PRIOR_TOUCHES} AS DOUBLE)) AS rate,
             SUM(c.n) AS failures, SUM(c.n) / CAST(MAX(a.touches) + {PRIOR_TOUCHES} AS DOUBLE) AS mean_rate
         FROM (SELECT q.query_no, q.series_no, q.touches, f.n
-              FROM {engine.latest_before("failed_touches", "failed_key", [key, "series_no"])} WHERE f.n IS NOT NULL) AS c
+              FROM {engine.latest_before("failed_touches", "failed_key", [key, "series_no"])}
+              WHERE f.n IS NOT NULL) AS c
         JOIN (SELECT query_no, SUM(touches) AS touches FROM touches_before GROUP BY query_no) AS a
             ON a.query_no = c.query_no
         GROUP BY c.query_no, c.series_no

@@ -5,7 +5,7 @@ latest execution known strictly before it. Everything that is summed is an integ
 the order or on the number of later rows.
 """
 
-from ml.engine import Engine
+from ml.features.facts import Engine
 
 DAY_US = 86_400_000_000
 BLOCK = {"ewma": 128, "slow_ewma": 512}
@@ -95,11 +95,12 @@ def _store_history(engine: Engine) -> None:
         f"FROM {engine.latest_before(counts, 'query_7d', ['series_no'])} WHERE f.n IS NOT NULL",
     )
     state = "(SELECT * FROM state WHERE is_latest)"
+    averages = ", ".join(f"COALESCE(l.{name} * POWER({keep}, h.n - l.n), 0) AS {name}" for name, keep in KEEP.items())
     engine.store(
         "history",
         f"""
         SELECT h.*, b.n AS n_before_7d, b.failures AS failures_before_7d, l.n AS failure_n, l.known_us AS failure_us,
-            l.streak, {", ".join(f"COALESCE(l.{name} * POWER({keep}, h.n - l.n), 0) AS {name}" for name, keep in KEEP.items())}
+            l.streak, {averages}
         FROM (
             SELECT q.query_no, q.series_no, q.variant_no, q.test_no, q.at_us, q.failed AS outcome, q.duration_s,
                 f.known_us, f.failed, f.duration_ms, f.n, f.first_us, f.failures, f.failure_rate, f.failure_rate_5,
@@ -126,7 +127,8 @@ def _store_failures(engine: Engine) -> None:
     for name in KEEP:
         engine.store(f"failure_{name}", _block_sums(name))
         engine.store(
-            f"block_{name}", f"SELECT series_no, block, MAX(total) AS total FROM failure_{name} GROUP BY series_no, block"
+            f"block_{name}",
+            f"SELECT series_no, block, MAX(total) AS total FROM failure_{name} GROUP BY series_no, block",
         )
     engine.store(
         "failure",
@@ -139,8 +141,9 @@ def _store_failures(engine: Engine) -> None:
 
 def _block_sums(name: str) -> str:
     place = f"MOD(n - 1, {BLOCK[name]})"
+    weight = f"CAST(FLOOR(POWER({1 / KEEP[name]!r}, place) * {SCALE!r}) AS DECIMAL(38, 0))"
     return f"""
-        SELECT series_no, n, block, place, SUM(CAST(FLOOR(POWER({1 / KEEP[name]!r}, place) * {SCALE!r}) AS DECIMAL(38, 0)))
+        SELECT series_no, n, block, place, SUM({weight})
             OVER (PARTITION BY series_no, block ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total
         FROM (SELECT series_no, n, {place} AS place, (n - 1 - {place}) / {BLOCK[name]} AS block FROM failure_place)
         """

@@ -16,6 +16,11 @@ from ml.metrics import MIN_RESULTS, Bools, Floats, budget_count
 from ml.spec import Check, RuleKind, Verdict
 
 GATE = "consistency"
+BREACH = {
+    RuleKind.SAME: "changed though it must stay the same",
+    RuleKind.NOT_LOWER: "fell though it must not",
+    RuleKind.NOT_HIGHER: "rose though it must not",
+}
 
 
 def judge_consistency(evidence: ConsistencyEvidence, limits: ConsistencyLimits) -> Verdict:
@@ -69,7 +74,7 @@ def _rule_checks(evidence: ConsistencyEvidence, limits: ConsistencyLimits) -> It
     for name, outcome in evidence.rules.items():
         kind = RuleKind(outcome.kind)
         limit = limits.max_invariance_share if kind is RuleKind.SAME else limits.max_directional_share
-        detail = f"share of {np.size(outcome.before)} cases where the score is not {kind.value.replace('_', ' ')}"
+        detail = f"share of {np.size(outcome.before)} cases where the score {BREACH[kind]}"
         measured = partial(_broken_share, outcome, limits.same_score_tolerance)
         yield at_most(f"rule:{name}", measured, limit, detail)
 

@@ -5,6 +5,7 @@ failing results is APFD). A slice is measured by the positions of its failing re
 that a slice too small to be ranked on its own still counts.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ def loss_tests(leads: Mapping[str, Floats], resamples: Ints, margin: float) -> l
 
 def _loss_test(name: str, lead: Floats, error: float, margin: float) -> SliceTest:
     mean = float(lead.mean())
-    if error == 0:
+    # Equal leads differ by rounding alone, and so do their resampled means.
+    if math.isclose(error, 0.0, abs_tol=1e-12):
         return SliceTest(name, len(lead), mean, 1.0 if mean >= -margin else 0.0)
     return SliceTest(name, len(lead), mean, float(stats.t.cdf((mean + margin) / error, df=len(lead) - 1)))
 

@@ -1,7 +1,7 @@
 """Finds the runs of a JUnit history: which manifest owns which report files, and which paths are tricks."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,18 +33,18 @@ class RunFolder:
 
 def has_manifest(history: Path) -> bool:
     """Whether any folder at or below `history` holds a manifest."""
-    return any(NAME in files for _, _, files in os.walk(history))
+    return any(NAME in files for _, _, files in _walk(history))
 
 
 def find_runs(history: Path) -> list[RunFolder]:
     """Every run at or below `history`, in path order; the last entry holds the reports that no manifest owns.
 
-    Links to folders are not followed. A link, or a listed path, that leaves its run's folder is refused unread.
+    Links to folders are not followed, and folders whose name begins with a dot are not entered: tools keep their state
+    there, Fourgate its landing area. A link, or a listed path, that leaves its run's folder is refused unread.
     """
     unowned = RunFolder(history, has_manifest=False)
     owners: dict[str, RunFolder] = {}
-    for folder, subfolders, files in os.walk(history):
-        subfolders.sort()
+    for folder, subfolders, files in _walk(history):
         owner = owners.get(os.path.dirname(folder), unowned)
         if NAME in files:
             owner = RunFolder(Path(folder), has_manifest=True)
@@ -56,6 +56,12 @@ def find_runs(history: Path) -> list[RunFolder]:
                 _add_report(owner, Path(folder, name))
     runs = [owner for folder, owner in owners.items() if owner.has_manifest and owner.folder == Path(folder)]
     return [*runs, unowned]
+
+
+def _walk(history: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    for folder, subfolders, files in os.walk(history):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield folder, subfolders, files
 
 
 def _refuse_link(owner: RunFolder, folder: Path) -> None:

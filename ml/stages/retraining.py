@@ -13,16 +13,16 @@ from ml import gates, models, training
 from ml.errors import NotEnoughData
 from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, probability_column, score_column
 from ml.gates.report import gate_report
-from ml.gates.statistical import Route, compare, route
+from ml.gates.statistical import compare, route
 from ml.gates.thresholds import load_thresholds
 from ml.registry import Registry
 from ml.settings import GATES, Settings
 from ml.spec import Interval, ModelSpec, ModelVersion, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
-from ml.stages.opening import folder_of, key_of, open_registry, open_warehouse, write_json
+from ml.stages.opening import folder_of, head, key_of, now, open_registry, open_warehouse, write_json
 from ml.stages.preparation import FEATURE_SET, code_version
 from ml.training import FitOptions, Fitted
-from ml.warehouse import Champion, Judgement, Promotion
+from ml.warehouse import Champion, Judgement, Promotion, Route
 
 KEPT = ("project", "run_id", "variant", "test_id", "started_at", "known_at", "failed", "previous_failed", "duration_s")
 EXAMPLE_ROWS = 5
@@ -105,9 +105,9 @@ def promote(
         judgement = Judgement(version, judged, thresholds.version, split.test, int(candidate["snapshot_id"]), as_of)
         warehouse.record_verdicts(judgement)
         passed = [verdict.gate for verdict in judged if verdict.status is Status.PASS]
-        promoted = sorted(passed) == sorted(GATES) and won in set(Route) - {Route.NONE}
+        promoted = sorted(passed) == sorted(GATES) and won != gates.Route.NONE
         if promoted:
-            request = Promotion(version, won, gate_report_uri, as_of, actor, candidate["champion_version"])
+            request = Promotion(version, Route(won), gate_report_uri, as_of, actor, candidate["champion_version"])
             champion = warehouse.promote(request)
             registry.project_champion(champion.version, champion.previous)
     return {
@@ -123,11 +123,7 @@ def promote(
 def rollback(settings: Settings, model: str, project: str, as_of: datetime | None, reason: str) -> dict[str, Any]:
     """Make the previous champion champion again."""
     with open_warehouse(settings) as warehouse:
-        snapshot = warehouse.head()
-        moment = as_of or (snapshot and snapshot.data_until)
-        if moment is None:
-            raise NotEnoughData("nothing was ever collected, so there is no champion to roll back")
-        champion = warehouse.rollback(model, project, moment, reason)
+        champion = warehouse.rollback(model, project, now(as_of, head(warehouse)), reason)
     open_registry(settings).project_champion(champion.version, champion.previous)
     return {
         "model": model,
@@ -173,7 +169,7 @@ def _test_period(rows: pd.DataFrame, used: list[Interval], settings: Settings) -
     failing = int(fresh["is_failing"].sum())
     if failing < needed:
         raise NotEnoughData(
-            f"{failing} runs failed since {start:%Y-%m-%d %H:%M} UTC, where the period that promoted the champion ends; "
+            f"{failing} runs failed since {start:%Y-%m-%d %H:%M} UTC, the end of the period that promoted the champion; "
             f"{needed} are needed to judge a challenger"
         )
     return Interval(fresh["started_at"].iloc[0].to_pydatetime(), end)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from ml import features as feature_builder
 from ml import models, monitoring, publishing, training, validation
@@ -124,8 +125,6 @@ def _outcomes(settings: Settings, snapshot: Snapshot, project: str, predictions:
 
 
 def _as_table(run_ids: list[str]) -> Any:
-    import pyarrow as pa
-
     return pa.table({"run_id": pa.array(run_ids, pa.string())})
 
 

@@ -8,7 +8,7 @@ from psycopg2 import errors, extensions
 from psycopg2.sql import SQL, Identifier
 
 from ml.errors import WarehouseError
-from ml.warehouse.session import connect, write_audit
+from ml.warehouse.session import connect
 
 FOLDER = Path(__file__).parent.parent / "sql"
 PIPELINE_ROLE = "fourgate_pipeline"
@@ -99,7 +99,6 @@ def _apply_one(connection: extensions.connection, version: int, name: str, scrip
                 "INSERT INTO fourgate.schema_migration (version, name, checksum) VALUES (%s, %s, %s)",
                 (version, name, hashlib.sha256(script.encode()).hexdigest()),
             )
-            write_audit(cursor, "migrate", "migrate", name, {"version": version})
     except psycopg2.Error as error:
         reason = (error.diag.message_primary or str(error)).strip()
         raise WarehouseError(f"migration {name} failed and was undone: {reason}") from error

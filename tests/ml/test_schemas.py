@@ -7,7 +7,7 @@ from pandera.errors import SchemaErrors
 from ml import schemas
 from ml.contracts_doc import PAGE, render
 
-MOMENT = pd.Timestamp("2026-03-01T12:00:00Z").as_unit("us")
+MOMENT = pd.Timestamp("2026-03-01T12:00:00Z")
 GOOD_PREDICTION = {
     "model": "test_selection",
     "project": "shop",
@@ -24,7 +24,7 @@ GOOD_PREDICTION = {
 
 
 def prediction(**changes: object) -> pd.DataFrame:
-    return pd.DataFrame([{**GOOD_PREDICTION, **changes}])
+    return pd.DataFrame([{**GOOD_PREDICTION, **changes}]).astype({"as_of": "datetime64[us, UTC]"})
 
 
 def test_every_rule_of_a_lake_table_has_a_reason_code_and_a_description() -> None:

@@ -78,7 +78,7 @@ def test_a_model_that_is_like_itself_and_close_to_the_champion_passes() -> None:
         ("rule:r", rule(RuleKind.NOT_HIGHER, [0.1, 0.2], [0.2, 0.3]), 1.0),
         ("rank_correlation", {"rows": opposite()}, -1.0),
         ("flipped_share", {"rows": opposite()}, 0.6),
-        ("psi", {"rows": shared(0.2)}, 8.3),
+        ("psi", {"rows": shared(0.2)}, 18.09),
     ],
 )
 def test_each_check_fails_on_its_own_number(name: str, changes: dict[str, object], measured: float) -> None:

@@ -67,12 +67,12 @@ def test_a_wrong_key_or_value_is_refused_by_name(tmp_path: Path, before: str, af
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nowhere.toml: no such file"):
+    with pytest.raises(SettingsError, match=r"nowhere\.toml: no such file"):
         load_thresholds(tmp_path / "nowhere.toml", "test_selection")
 
 
 def test_an_unknown_model_is_refused() -> None:
-    with pytest.raises(SettingsError, match="models.weather is not a model"):
+    with pytest.raises(SettingsError, match=r"models\.weather is not a model"):
         load_thresholds(SHIPPED, "weather")
 
 

@@ -45,14 +45,16 @@ def collect(history: Path, interval: Interval | None = None, limits: Limits = LI
     source = JUnit(history, history.parent / "landing", limits)
     batches = list(source.fetch(interval or Interval()))
     parsed = [read_batch(batch, limits) for batch in batches]
-    frames = {
-        name: pd.concat([one.frames[name] for one in parsed], ignore_index=True)
-        for name in ("runs", "test_results", "changed_files")
-    }
-    return Read(batches, frames, pd.concat([one.refused for one in parsed], ignore_index=True))
+    frames = {name: joined([one.frames[name] for one in parsed]) for name in parsed[0].frames}
+    return Read(batches, frames, joined([one.refused for one in parsed]))
 
 
-@pytest.fixture()
+def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    # pandas warns about empty frames in a concatenation.
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+@pytest.fixture
 def history(tmp_path: Path) -> Path:
     folder = tmp_path / "history"
     folder.mkdir()
@@ -104,15 +106,15 @@ def test_a_run_is_rows_of_three_tables_in_the_columns_and_types_of_their_contrac
 
 
 def test_empty_frames_have_the_same_columns_and_types(history: Path) -> None:
-    (history / "stray.xml").write_text("<testsuite/>")
+    stray = history / "stray.xml"
+    stray.write_text("<testsuite/>")
     empty = collect(history)
+    stray.unlink()
     write_report(write_run(history / "r1", changed_files=[{"path": "a"}]) / "r.xml")
-    full = collect(history, Interval())
+    full = collect(history)
     for name, frame in empty.frames.items():
         assert frame.empty
-        assert frame.dtypes.astype(str).to_dict() == full.frames[name].dtypes.astype(str).to_dict() | (
-            {"project": "category"} if name == "test_results" else {}
-        )
+        assert list(frame.dtypes.astype(str)) == list(full.frames[name].dtypes.astype(str))
 
 
 def test_a_run_without_reports_is_an_announced_change(history: Path) -> None:
@@ -322,12 +324,12 @@ def test_links_that_leave_the_run_are_refused_and_links_inside_it_are_read(histo
     write_run(secret.parent, "outside")
     read = collect(history)
     assert read.results == [("r1", "a", "S::real"), ("r1", "b", "S::real")]
-    assert [payload for reason, payload in read.reasons if reason == "path_outside_run"] == [
-        "r1/file.xml",
-        "r1/folder",
-        "r2/manifest.json",
+    assert read.reasons == [
+        ("path_outside_run", "r1/file.xml"),
+        ("path_outside_run", "r1/folder"),
+        ("path_outside_run", "r1/loop.xml"),
+        ("path_outside_run", "r2/manifest.json"),
     ]
-    assert {payload for reason, payload in read.reasons if reason != "path_outside_run"} == {"r1/loop.xml"}
 
 
 def test_a_named_pipe_is_not_waited_for(history: Path) -> None:
@@ -341,8 +343,8 @@ def test_a_named_pipe_is_not_waited_for(history: Path) -> None:
 def test_a_folder_name_that_is_no_utf8_is_still_read(history: Path) -> None:
     run = write_run(history / "r1")
     folder = os.fsencode(run) + b"/caf\xe9"
-    os.mkdir(folder)  # noqa: PTH102 - the name is bytes
-    with open(folder + b"/a.xml", "wb") as report:  # noqa: PTH123
+    os.mkdir(folder)
+    with open(folder + b"/a.xml", "wb") as report:
         report.write(b'<testsuite name="S"><testcase name="t"/></testsuite>')
     assert collect(history).results == [("r1", "caf?", "S::t")]
 

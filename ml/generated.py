@@ -1,0 +1,57 @@
+"""Writes the pages that are made from the code: ``python -m ml.generated``; a test holds them equal to it."""
+
+from pathlib import Path
+
+from ml import contracts_doc
+from ml.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+READERS = {
+    "home": "everything",
+    "lake_uri": "ml.lake",
+    "warehouse_dsn": "ml.warehouse",
+    "warehouse_admin_dsn": "ml.warehouse.migrate",
+    "mlflow_tracking_uri": "ml.registry",
+    "airflow_url": "ml.stages",
+    "history": "ml.stages.collection",
+    "engine": "ml.engine",
+    "clock": "plugins.fourgate, ml.stages",
+    "threads": "ml.engine, ml.training",
+    "seed": "ml.sources.simulator, ml.training, ml.gates",
+    "author_salt": "ml.sources",
+    "gates_file": "ml.gates",
+    "max_payload_mb": "ml.sources",
+    "test_share": "ml.stages.retraining",
+    "outage_share": "ml.features, ml.training",
+    "selection_budget": "ml.publishing, ml.gates",
+    "publish_runs": "ml.stages.serving",
+    "postgres_port": "ml.stack",
+    "mlflow_port": "ml.stack",
+    "airflow_port": "ml.stack",
+}
+HEAD = """\
+# Every setting of Fourgate. Copy to .env and change what you need; a variable of the environment wins over it.
+# An unknown or malformed setting stops the start with its name. Made by `make format` from ml/settings.py.
+"""
+
+
+def env_example() -> str:
+    """Text of ``.env.example``: every setting with its meaning, unit, default and reader, commented out."""
+    parts = [HEAD]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
+        if name == "gates_file":
+            shown = Path(shown).relative_to(ROOT)
+        parts.append(f"# {field.description}\n# read by: {READERS[name]}\n#{PREFIX}{name.upper()}={shown}\n")
+    return "\n".join(parts)
+
+
+def pages() -> dict[Path, str]:
+    """Path and text of every generated page."""
+    return {ROOT / ".env.example": env_example(), ROOT / "docs" / "data-contracts.md": contracts_doc.render()}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text)

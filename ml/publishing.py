@@ -1,0 +1,115 @@
+"""From scored rows to rows of the results table: rank, decision, and the features that moved each score.
+
+Reasons come by occlusion, one feature at a time: the score less the score with that feature at its reference value
+(Robnik-Sikonja and Kononenko, "Explaining classifications for individual instances", IEEE TKDE 20(5), 2008). That
+holds for any model; features that only act together share their effect.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ml.metrics import budget_count
+from ml.schemas import Predictions, columns
+from ml.spec import Decision
+
+REASONS = 3
+_ROWS_PER_CALL = 100_000  # bounds the memory of one call of the score function: 50 MB at 60 features
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How to explain a score.
+
+    score: frame of features -> score per row, float; the function that the published scores came from.
+    reference: feature -> ordinary value, such as the median; NaN for missing. Names the features that may be reasons.
+    """
+
+    score: Callable[[pd.DataFrame], NDArray[np.float64]]
+    reference: pd.Series
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where predictions come from: model name, share of tests (0..1) that may be selected, and the moment."""
+
+    model: str
+    budget: float
+    as_of: datetime
+
+
+def prediction_rows(
+    rows: pd.DataFrame, predicted: pd.DataFrame, explanation: Explanation, origin: Origin
+) -> pd.DataFrame:
+    """Rank the tests of each change, decide within the budget and give reasons.
+
+    Args:
+        rows: grain (project, run_id, variant, test_id), unique, with the features that `explanation` names.
+        predicted: score and probability, row by row as `rows`.
+        explanation: how to find reasons.
+        origin: model, budget and moment.
+
+    Returns:
+        `schemas.Predictions`, by change in order of appearance and by rank. Rank 1 has the highest score; equal scores
+        go by variant and test_id. The first tests up to the budget, at least one per change, are selected. `reasons`
+        is a JSON list of at most three {feature, value, effect}; a positive effect raised the score; value is null
+        where it is missing.
+    """
+    table = pd.DataFrame(
+        {
+            "model": origin.model,
+            "project": rows["project"].to_numpy(object),
+            "change_id": rows["run_id"].to_numpy(object),
+            "variant": rows["variant"].to_numpy(object),
+            "test_id": rows["test_id"].to_numpy(object),
+            "score": predicted["score"].to_numpy(np.float64),
+            "probability": predicted["probability"].to_numpy(np.float64),
+            "as_of": pd.Series(pd.Timestamp(origin.as_of), index=range(len(rows)), dtype="datetime64[us, UTC]"),
+        },
+        index=range(len(rows)),
+    )
+    table["reasons"] = _reasons(rows[list(explanation.reference.index)], table["score"].to_numpy(), explanation)
+    change = ["project", "change_id"]
+    table["appearance"] = table.groupby(change, sort=False).ngroup()
+    table = table.sort_values(
+        ["appearance", "score", "variant", "test_id"], ascending=[True, False, True, True], ignore_index=True
+    )
+    changes = table.groupby("appearance")
+    table["rank"] = changes.cumcount() + 1
+    allowed = changes["rank"].transform("size").map(lambda count: budget_count(count, origin.budget))
+    table["decision"] = np.where(table["rank"] <= allowed, Decision.SELECT.value, Decision.SKIP.value).astype(object)
+    return table[columns(Predictions)]
+
+
+def _reasons(features: pd.DataFrame, score: NDArray[np.float64], explanation: Explanation) -> list[str]:
+    values = features.to_numpy(np.float64)
+    effects = np.zeros(values.shape)
+    for column, ordinary in enumerate(explanation.reference.to_numpy(np.float64)):
+        own = values[:, column]
+        # A value that is the reference has no effect: most values of most features, so most of the work falls away.
+        other = np.flatnonzero(~((own == ordinary) | (np.isnan(own) & np.isnan(ordinary))))
+        for start in range(0, len(other), _ROWS_PER_CALL):
+            part = other[start : start + _ROWS_PER_CALL]
+            changed = features.iloc[part].copy()
+            changed.isetitem(column, np.full(len(part), ordinary))
+            effects[part, column] = score[part] - explanation.score(changed)
+    strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :REASONS]
+    names = list(features.columns)
+    return [
+        json.dumps([_reason(names[at], values[row, at], effects[row, at]) for at in best if effects[row, at] != 0])
+        for row, best in enumerate(strongest)
+    ]
+
+
+def _reason(feature: str, value: float, effect: float) -> dict[str, str | float | None]:
+    """One reason; JSON has no NaN and no infinity, so such a value is null."""
+    return {
+        "feature": feature,
+        "value": float(f"{value:.6g}") if np.isfinite(value) else None,
+        "effect": float(f"{effect:.6g}"),
+    }

@@ -1,0 +1,96 @@
+"""The engine reads Delta files as the lake names them, and pairs queries with earlier facts only."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from ml.engine import open_engine
+from ml.errors import LakeError, SettingsError
+
+SCHEMA = pa.schema(
+    [("project", pa.string()), ("day", pa.string()), ("run_id", pa.string()), ("at", pa.timestamp("us", tz="UTC"))]
+)
+AT = pd.Timestamp("2026-03-01 12:00", tz="UTC")
+
+
+def rows(project: str, run_id: str) -> pa.Table:
+    values = {"project": [project], "day": ["2026-03-01"], "run_id": [run_id], "at": [AT.to_pydatetime()]}
+    return pa.table(values, schema=SCHEMA)
+
+
+@pytest.mark.parametrize("folder", ["lake", "my lake", "a [x] b"])
+def test_partition_values_and_folder_names_with_signs_are_read_back(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder
+    write_deltalake(place, rows("apache/ozone", "1"), partition_by=["project", "day"])
+    write_deltalake(place, rows("a b%c=é'", "2"), partition_by=["project", "day"], mode="append")
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("runs", DeltaTable(place).file_uris(), SCHEMA)
+        found = engine.fetch("SELECT project, day, run_id FROM runs ORDER BY run_id")
+    assert found.to_numpy().tolist() == [["apache/ozone", "2026-03-01", "1"], ["a b%c=é'", "2026-03-01", "2"]]
+
+
+def test_day_stays_text_and_moments_stay_in_utc(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "lake", rows("p", "1"), partition_by=["project", "day"])
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("runs", DeltaTable(tmp_path / "lake").file_uris(), SCHEMA)
+        types = engine.fetch('SELECT typeof(day) AS day, typeof("at") AS moment, CAST("at" AS VARCHAR) AS text FROM runs')
+    assert types.to_numpy().tolist() == [["VARCHAR", "TIMESTAMP WITH TIME ZONE", "2026-03-01 12:00:00+00"]]
+
+
+def test_a_column_that_an_older_file_lacks_is_null(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"run_id": ["old"]}), tmp_path / "old.parquet")
+    pq.write_table(pa.table({"run_id": ["new"], "event": ["push"]}), tmp_path / "new.parquet")
+    schema = pa.schema([("run_id", pa.string()), ("event", pa.string()), ("branch", pa.string())])
+    files = [str(tmp_path / "old.parquet"), str(tmp_path / "new.parquet")]
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("runs", files, schema)
+        found = engine.fetch("SELECT run_id, event, branch FROM runs ORDER BY run_id")
+    assert found["run_id"].tolist() == ["new", "old"]
+    assert found["event"].iloc[0] == "push"
+    assert found["event"].isna().tolist() == [False, True]
+    assert found["branch"].isna().all()
+
+
+def test_no_files_make_an_empty_view_with_the_columns() -> None:
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("runs", [], SCHEMA)
+        assert list(engine.fetch("SELECT * FROM runs")) == SCHEMA.names
+
+
+def test_a_missing_file_is_a_lake_error_that_names_the_table(tmp_path: Path) -> None:
+    with open_engine("duckdb", threads=1) as engine, pytest.raises(LakeError, match="files of runs"):
+        engine.register_files("runs", [str(tmp_path / "gone.parquet")], SCHEMA)
+
+
+def test_a_frame_replaces_the_table_or_view_of_the_same_name(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("t", [str(tmp_path / "x.parquet")], pa.schema([("x", pa.int64())]))
+        engine.register_frame("t", pa.table({"x": [2]}))
+        engine.register_frame("t", pa.table({"x": [3]}))
+        assert engine.fetch("SELECT x FROM t")["x"].tolist() == [3]
+
+
+def test_the_latest_fact_before_a_query_is_strictly_earlier() -> None:
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_frame("facts", pa.table({"k": [1, 1, 1, 2], "known_us": [10, 20, 30, 5], "v": [1, 2, 3, 9]}))
+        engine.register_frame("asked", pa.table({"k": [1, 1, 1, 3], "at_us": [10, 20, 31, 99]}))
+        source = engine.latest_before("facts", "asked", ["k"])
+        found = engine.fetch(f"SELECT q.k, q.at_us, f.v FROM {source} ORDER BY q.k, q.at_us")
+    assert found["v"].fillna(-1).tolist() == [-1, 1, 3, -1]
+
+
+def test_an_unknown_engine_is_refused_with_the_right_one() -> None:
+    with pytest.raises(SettingsError, match="duckdb"), open_engine("spork", threads=1):
+        pass
+
+
+def test_a_memory_limit_and_a_spill_folder_are_taken(tmp_path: Path) -> None:
+    with open_engine("duckdb", threads=1, memory_gb=0.5, spill_folder=str(tmp_path)) as engine:
+        found = engine.fetch("SELECT current_setting('memory_limit') AS m, current_setting('temp_directory') AS t")
+    assert found["m"].tolist() == ["476.8 MiB"]
+    assert found["t"].tolist() == [str(tmp_path)]

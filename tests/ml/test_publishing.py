@@ -1,0 +1,127 @@
+"""Prediction rows: ranks, decisions within the budget, and reasons that name what moved the score."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from ml.publishing import Explanation, Origin, prediction_rows
+from ml.schemas import Predictions
+
+MOMENT = datetime(2019, 11, 19, 3, tzinfo=UTC)
+FEATURES = ["fails", "age", "idle", "files"]
+REFERENCE = pd.Series({"fails": 0.0, "age": 10.0, "idle": np.nan, "files": 1.0})
+
+
+def _score(frame: pd.DataFrame) -> NDArray[np.float64]:
+    """fails weighs 2, age -0.1, idle 1 where known, files nothing."""
+    return (2 * frame["fails"] - 0.1 * frame["age"] + frame["idle"].fillna(0.0)).to_numpy()
+
+
+def _rows(*rows: tuple[str, str, str, float, float, float, float]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["run_id", "variant", "test_id", *FEATURES])
+    return table.assign(project="p").astype(dict.fromkeys(FEATURES, float))
+
+
+def _publish(rows: pd.DataFrame, budget: float = 0.3) -> pd.DataFrame:
+    score = _score(rows)
+    predicted = pd.DataFrame({"score": score, "probability": 1 / (1 + np.exp(-score))}, index=rows.index)
+    return prediction_rows(rows, predicted, Explanation(_score, REFERENCE), Origin("test_selection", budget, MOMENT))
+
+
+def _reasons(table: pd.DataFrame, row: int = 0) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(table["reasons"].iloc[row], parse_constant=pytest.fail)
+    return found
+
+
+def test_tests_rank_by_score_within_their_change_and_changes_keep_their_order() -> None:
+    table = _publish(
+        _rows(
+            ("run 2", "", "a", 0, 10, np.nan, 1),
+            ("run 1", "", "a", 3, 10, np.nan, 1),
+            ("run 2", "", "b", 5, 10, np.nan, 1),
+            ("run 1", "", "b", 1, 10, np.nan, 1),
+        )
+    )
+    found = list(table[["change_id", "test_id", "rank"]].itertuples(index=False, name=None))
+    assert found == [("run 2", "b", 1), ("run 2", "a", 2), ("run 1", "a", 1), ("run 1", "b", 2)]
+
+
+def test_equal_scores_rank_by_variant_then_test() -> None:
+    ties = [("x", "b"), ("", "z"), ("x", "a"), ("", "y")]
+    table = _publish(_rows(*(("run", variant, test, 1, 10, np.nan, 1) for variant, test in ties)))
+    assert list(zip(table["variant"], table["test_id"], strict=True)) == [("", "y"), ("", "z"), ("x", "a"), ("x", "b")]
+    assert list(table["rank"]) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("tests", "budget", "selected"), [(10, 0.3, 3), (10, 0.39, 3), (10, 1.0, 10), (1, 0.3, 1), (3, 0.01, 1)]
+)
+def test_the_budget_selects_the_first_tests_and_at_least_one(tests: int, budget: float, selected: int) -> None:
+    table = _publish(_rows(*(("run", "", f"t{n:02}", n, 10, np.nan, 1) for n in range(tests))), budget)
+    assert list(table["decision"]) == ["select"] * selected + ["skip"] * (tests - selected)
+
+
+def test_reasons_are_the_strongest_effects_with_their_sign() -> None:
+    table = _publish(_rows(("run", "", "t", 3, 40, 1.5, 99)))
+    assert _reasons(table) == [
+        {"feature": "fails", "value": 3.0, "effect": 6.0},
+        {"feature": "age", "value": 40.0, "effect": -3.0},
+        {"feature": "idle", "value": 1.5, "effect": 1.5},
+    ]
+
+
+def test_a_missing_value_that_moved_the_score_is_null_in_the_reason() -> None:
+    reference = REFERENCE.copy()
+    reference["idle"] = 4.0
+    rows = _rows(("run", "", "t", 0, 10, np.nan, 1))
+    predicted = pd.DataFrame({"score": _score(rows), "probability": [0.5]})
+    table = prediction_rows(rows, predicted, Explanation(_score, reference), Origin("m", 0.3, MOMENT))
+    assert _reasons(table) == [{"feature": "idle", "value": None, "effect": -4.0}]
+
+
+def test_an_ordinary_test_has_no_reasons() -> None:
+    assert _reasons(_publish(_rows(("run", "", "t", 0, 10, np.nan, 1)))) == []
+
+
+def test_no_more_than_three_reasons_are_given() -> None:
+    rows = _rows(("run", "", "t", 1, 20, 5, 2))
+    predicted = pd.DataFrame({"score": rows[FEATURES].sum(axis=1), "probability": [0.5]})
+    explanation = Explanation(lambda frame: frame[FEATURES].sum(axis=1).to_numpy(), REFERENCE.fillna(0.0))
+    table = prediction_rows(rows, predicted, explanation, Origin("m", 0.3, MOMENT))
+    assert [reason["feature"] for reason in _reasons(table)] == ["age", "idle", "fails"]
+
+
+def test_reasons_stay_with_their_row_in_a_large_frame_with_any_index() -> None:
+    count = 2_500
+    rows = _rows(*(("run", "", f"t{n:04}", n % 7, 10, np.nan, 1) for n in range(count)))
+    rows.index = pd.Index(np.arange(count)[::-1])
+    table = _publish(rows)
+    for test_id, reasons in zip(table["test_id"], table["reasons"], strict=True):
+        fails = int(test_id[1:]) % 7
+        expected = [{"feature": "fails", "value": float(fails), "effect": 2.0 * fails}] if fails else []
+        assert json.loads(reasons) == expected
+
+
+def test_the_result_keeps_the_contract_of_the_results_table() -> None:
+    table = _publish(_rows(("run", "linux", "a", 1, 2, 3, 4), ("next", "linux", "a", 1, 2, 3, 4)))
+    Predictions.validate(table, lazy=True)
+    assert list(table["model"].unique()) == ["test_selection"]
+    assert table["as_of"].iloc[0] == pd.Timestamp(MOMENT)
+
+
+def test_no_rows_give_no_predictions_with_the_same_columns() -> None:
+    table = _publish(_rows())
+    assert table.empty
+    Predictions.validate(table, lazy=True)
+
+
+def test_the_rows_that_came_in_are_left_as_they_were() -> None:
+    rows = _rows(("run", "", "t", 3, 40, 1.5, 99))
+    before = rows.copy()
+    _publish(rows)
+    pd.testing.assert_frame_equal(rows, before)

@@ -10,6 +10,7 @@ import math
 import shutil
 import statistics
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -183,8 +184,11 @@ def _run_checkpoints(
 
     One checkpoint per suite under one run name: a checkpoint hands the same frame to all of its suites.
     """
-    # imported here: it takes 7 seconds, which nobody should pay who merely imports the stages
-    import great_expectations as gx  # noqa: PLC0415
+    with warnings.catch_warnings():
+        # imported here: it takes 7 seconds, which nobody should pay who merely imports the stages; and it imports
+        # modules that Python deprecates, which is no news for the reader of our logs
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import great_expectations as gx  # noqa: PLC0415
 
     context = gx.get_context(project_config=_config(folder), mode="ephemeral")
     source = context.data_sources.add_pandas("batch")

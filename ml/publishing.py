@@ -69,7 +69,7 @@ def prediction_rows(
             "test_id": rows["test_id"].to_numpy(object),
             "score": predicted["score"].to_numpy(np.float64),
             "probability": predicted["probability"].to_numpy(np.float64),
-            "as_of": pd.Series(pd.Timestamp(origin.as_of), index=range(len(rows)), dtype="datetime64[us, UTC]"),
+            "as_of": rows["started_at"].clip(upper=pd.Timestamp(origin.as_of)).astype("datetime64[us, UTC]").to_numpy(),
         },
         index=range(len(rows)),
     )

@@ -167,6 +167,17 @@ def require_predictions(frame: pd.DataFrame) -> pd.DataFrame:
 # --- reading values into types ---
 
 
+def count_violations(frame: pd.DataFrame, contract: type[pa.DataFrameModel]) -> int:
+    """Rows of a frame that break a contract; all of them when a column is missing or of another type."""
+    numbered = frame.reset_index(drop=True)
+    try:
+        contract.validate(numbered, lazy=True)
+    except SchemaErrors as errors:
+        rows = errors.failure_cases["index"]
+        return len(frame) if rows.isna().any() else int(rows.nunique())
+    return 0
+
+
 def _kinds(name: str) -> dict[str, str]:
     """Column to dtype name, in the order of the contract."""
     return {column: str(spec.dtype) for column, spec in LAKE_TABLES[name].to_schema().columns.items()}
@@ -194,15 +205,14 @@ def _only(kinds: type | tuple[type, ...], values: "pd.Series[Any]") -> "pd.Serie
 
 def _text(values: "pd.Series[Any]") -> "pd.Series[Any]":
     if isinstance(values.dtype, pd.CategoricalDtype):
-        return pd.Series(values.cat.set_categories([text for text in values.cat.categories if _is_text(text)]))
-    if pd.api.types.infer_dtype(values, skipna=True) != "string":
-        values = _only(str, values)
-    try:
-        codes, distinct = pd.factorize(values.astype(object))
-    except UnicodeEncodeError:
-        wanted = np.fromiter((_is_text(value) for value in values), dtype=bool, count=len(values))
-        codes, distinct = pd.factorize(values.astype(object).mask(~wanted, None))
-    texts = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(distinct, dtype=object))
+        codes, distinct = values.cat.codes.to_numpy(), values.cat.categories.to_numpy(dtype=object)
+    else:
+        # lists and other values without a hash cannot be factorised
+        plain = values if pd.api.types.infer_dtype(values, skipna=True) == "string" else _only(str, values)
+        codes, distinct = pd.factorize(plain.to_numpy(dtype=object))
+    good = np.array([_is_text(text) for text in distinct], dtype=bool)
+    renumbered = np.append(np.where(good, np.cumsum(good) - 1, -1), -1)  # the last one is for code -1, null
+    texts = pd.Categorical.from_codes(renumbered[codes].tolist(), categories=pd.Index(distinct[good], dtype=object))
     return pd.Series(texts, index=values.index)
 
 

@@ -6,6 +6,7 @@
 import math
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow as pa
 
 from ml.engine import Engine, open_engine
 from ml.features import Context, Queries, build, names
-from ml.features.facts import PULL_REQUESTS, TRUNKS
+from ml.features.facts import TRUNKS
+from ml.features.queries import PULL_REQUESTS
 from ml.schemas import FEATURES
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -27,9 +29,7 @@ RESULT_TYPES = pa.schema(
     [(name, pa.string()) for name in ("run_id", "variant", "test_id", "outcome")]
     + [("attempt", pa.int64()), ("duration_s", pa.float64())]
 )
-FILE_TYPES = pa.schema(
-    [("run_id", pa.string()), ("path", pa.string()), ("added", pa.int64()), ("deleted", pa.int64())]
-)
+FILE_TYPES = pa.schema([("run_id", pa.string()), ("path", pa.string()), ("added", pa.int64()), ("deleted", pa.int64())])
 History = dict[str, pd.DataFrame]
 
 
@@ -44,7 +44,15 @@ def run(run_id: str, start: float, end: float | None = None, **about: Any) -> di
 
 
 def result(run_id: str, test_id: str, outcome: str, **about: Any) -> dict[str, Any]:
-    return {"attempt": 1, "variant": "v", "duration_s": 1.0, "run_id": run_id, "test_id": test_id, "outcome": outcome, **about}
+    return {
+        "attempt": 1,
+        "variant": "v",
+        "duration_s": 1.0,
+        "run_id": run_id,
+        "test_id": test_id,
+        "outcome": outcome,
+        **about,
+    }
 
 
 def history(runs: list[dict[str, Any]], results: list[dict[str, Any]], files: list[tuple[Any, ...]] = ()) -> History:  # type: ignore[assignment]
@@ -68,23 +76,34 @@ def features_of(frames: History, queries: Queries | None = None, context: Contex
         return build(engine, queries or Queries.training("p"), context or Context())
 
 
-def read_history(folder: Path, last_runs: int | None = None) -> History:
-    """A history folder's frames; only its first `last_runs` runs when given."""
+def read_history(folder: Path, first_runs: int | None = None) -> History:
+    """A history folder's frames; only its `first_runs` earliest runs when given."""
     frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "test_results", "changed_files")}
-    if last_runs is not None:
-        kept = set(frames["runs"].sort_values(["started_at", "run_id"])["run_id"].head(last_runs))
+    if first_runs is not None:
+        kept = set(frames["runs"].sort_values(["started_at", "run_id"])["run_id"].head(first_runs))
         frames = {name: frame[frame["run_id"].isin(kept)] for name, frame in frames.items()}
     frames["test_results"] = frames["test_results"].astype({"duration_s": "float64"})
     return frames
 
 
 def random_history(seed: int, runs_count: int = 60) -> History:
-    """Overlapping runs, shared starts, attempts, skips, outages, large changes, new tests, missing finishes and files."""
+    """Overlapping runs, shared starts, attempts, skips, outages, new tests; finishes and files are missing at times."""
     draw = np.random.default_rng(seed)
-    tests = ["org.acme.core.TestParser", "org.acme.core.TestLexer", "org.acme.net.SocketTest", "tests/test_io.py::test_read"]
+    tests = [
+        "org.acme.core.TestParser",
+        "org.acme.core.TestLexer",
+        "org.acme.net.SocketTest",
+        "tests/test_io.py::test_read",
+    ]
     tests += [f"org.acme.gen{i % 3}.TestThing{i}" for i in range(8)]
     paths = ["core/src/main/java/org/acme/core/Parser.java", "core/src/test/java/org/acme/core/TestParser.java"]
-    paths += ["net/src/main/java/org/acme/net/Socket.java", "tests/test_io.py", "pom.xml", "docs/guide.md", "core/pom.xml"]
+    paths += [
+        "net/src/main/java/org/acme/net/Socket.java",
+        "tests/test_io.py",
+        "pom.xml",
+        "docs/guide.md",
+        "core/pom.xml",
+    ]
     paths += [f"gen/src/main/java/org/acme/gen{i % 3}/Thing{i}.java" for i in range(6)]
     runs, results, files = [], [], []
     moment = 0.0
@@ -113,9 +132,7 @@ def random_history(seed: int, runs_count: int = 60) -> History:
                     weights = [1 - share - 0.1, share * 0.7, share * 0.3, 0.1]
                     outcome = str(draw.choice(["passed", "failed", "error", "skipped"], p=weights))
                     spent = None if draw.random() < 0.1 else float(np.round(draw.exponential(3), 3))
-                    results.append(
-                        result(run_id, test_id, outcome, variant=variant, attempt=attempt, duration_s=spent)
-                    )
+                    results.append(result(run_id, test_id, outcome, variant=variant, attempt=attempt, duration_s=spent))
         for path in draw.choice(paths, size=int(draw.choice([0, 1, 2, 5])), replace=False):
             added = None if draw.random() < 0.1 else int(draw.integers(50))
             files.append((run_id, str(path), added, int(draw.integers(20))))
@@ -143,7 +160,10 @@ class Facts:
             key = (row["variant"], row["test_id"])
             failed, spent = self.results[row["run_id"]].get(key, (False, math.nan))
             failed = failed or row["outcome"] in ("failed", "error")
-            self.results[row["run_id"]][key] = (failed, float(np.fmax(spent, row["duration_s"] if row["duration_s"] is not None else math.nan)))
+            self.results[row["run_id"]][key] = (
+                failed,
+                float(np.fmax(spent, row["duration_s"] if row["duration_s"] is not None else math.nan)),
+            )
         self.files: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
         for row in frames["changed_files"].to_dict("records"):
             self.files[row["run_id"]][row["path"]] = (row["added"], row["deleted"])
@@ -199,7 +219,7 @@ def _history(facts: Facts, start: datetime, known: list[str], key: tuple[str, st
     for one in failed:
         fast, slow = 0.8 * fast + 0.2 * one, 0.95 * slow + 0.05 * one
         streak = streak + 1 if one else 0
-    flips = [a != b for a, b in zip(failed, failed[1:], strict=False)][-20:]
+    flips = [a != b for a, b in pairwise(failed)][-20:]
     last = max((i for i, one in enumerate(failed) if one), default=None)
     durations = [d for d in spent if not math.isnan(d)]
     mean = float(np.mean(durations)) if durations else math.nan
@@ -297,7 +317,8 @@ def _pair(facts: Facts, run_id: str, known: list[str], key: tuple[str, str]) -> 
             any(len(s) > 2 and subject == s and stem != part for stem, subject in stems for part, s in subjects)
         ),
         "name_similarity_rate": max([s for s in similar if s >= 0.25], default=0.0),
-        "package_overlap_rate": max(_shared_depth(package, names.package_of(path).split("/")) for path in files) / len(package),
+        "package_overlap_rate": max(_shared_depth(package, names.package_of(path).split("/")) for path in files)
+        / len(package),
         "module_overlap_rate": max((len(m & mine) / len(m) for m in modules if m), default=0.0),
         **_words(facts, files, known, mine),
         **_cofailures(facts, files, known, key),

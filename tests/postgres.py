@@ -56,7 +56,7 @@ def run_sql(dsn: str, statement: str) -> None:
 def postgres_server() -> Iterator[str]:
     """Folder of the server's unix socket; the server is gone when the session ends."""
     # A short path of its own: a socket's name may have 107 bytes, and pytest's folders are close to that.
-    folder = Path(tempfile.mkdtemp(prefix="fg-pg-", dir="/tmp"))  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="fg-pg-", dir="/tmp"))
     with warnings.catch_warnings():
         # Its import looks for a runtime folder and warns where the machine has none.
         warnings.simplefilter("ignore")

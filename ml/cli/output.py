@@ -1,6 +1,7 @@
 """How the command line shows a result: JSON for machines, tables for people."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-console = Console()
+# a log file or a pipe has no width of its own; tables need some
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 def show(value: Any, as_json: bool) -> None:

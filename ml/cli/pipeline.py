@@ -45,7 +45,7 @@ def collect(
         for batch in batches:
             checked.append(collection.validate(settings, batch, moment))
             bar.advance(task)
-    show({"batches": checked, **collection.append(settings, checked)}, as_json)
+    show({"validated": checked, **collection.append(settings, checked)}, as_json)
 
 
 @app.command()

@@ -4,13 +4,16 @@
 runs with the same timestamp never see each other, and no run sees itself. Attempts of a run are merged first.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from ml.features import changes, facts, pairs, test_history
-from ml.features.facts import NEXT_RUN, Context, Engine, Queries
+from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.schemas import FEATURES, TestSelectionFrame, columns
 
+KEYS = ("query_no", "series_no", "outcome")
 __all__ = ["NEXT_RUN", "Context", "Queries", "build"]
 
 
@@ -37,13 +40,16 @@ def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
 
 
 def _select() -> str:
-    """One row per query with every feature."""
-    expressions = {**test_history.COLUMNS, **changes.COLUMNS, **pairs.COLUMNS}
-    features = ", ".join(f"CAST({expressions[name]} AS DOUBLE) AS {name}" for name in FEATURES)
+    """One row per query with the features that differ between the tests of a run."""
+    features = _columns({**test_history.COLUMNS, **changes.COLUMNS, **pairs.COLUMNS})
     return f"""
         SELECT h.query_no, h.series_no, h.outcome, h.duration_s, {features}
         FROM history AS h {test_history.JOINS} {changes.JOINS} {pairs.JOINS}
         """
+
+
+def _columns(expressions: Mapping[str, str]) -> str:
+    return ", ".join(f"CAST({text} AS DOUBLE) AS {name}" for name, text in expressions.items())
 
 
 def _named(engine: Engine, project: str) -> pd.DataFrame:
@@ -51,6 +57,7 @@ def _named(engine: Engine, project: str) -> pd.DataFrame:
     found = engine.fetch(_select())
     order = np.lexsort((found["series_no"].to_numpy(), found["query_no"].to_numpy()))
     runs = engine.fetch("SELECT run_id, started_us, known_us FROM query_run ORDER BY query_no")
+    changed = engine.fetch(f"SELECT {_columns(changes.RUN_COLUMNS)} FROM {changes.RUN_JOINS} ORDER BY c.query_no")
     series = engine.fetch("SELECT variant, test_id FROM series ORDER BY series_no")
     run_at = found["query_no"].to_numpy(np.int64)[order] - 1
     series_at = found["series_no"].to_numpy(np.int64)[order] - 1
@@ -65,8 +72,9 @@ def _named(engine: Engine, project: str) -> pd.DataFrame:
         "failed": pd.arrays.BooleanArray(outcome == 1, np.isnan(outcome)),
         "previous_failed": found["is_failing"].to_numpy(np.float64)[order] == 1,
     }
-    numbers = {name: found[name].to_numpy(np.float64)[order] for name in ("duration_s", *FEATURES)}
-    return pd.DataFrame({**keys, **numbers}, copy=False)[columns(TestSelectionFrame)]
+    own = {str(name): found[name].to_numpy(np.float64)[order] for name in found if name not in KEYS}
+    shared = {str(name): changed[name].to_numpy(np.float64)[run_at] for name in changed}
+    return pd.DataFrame({**keys, **own, **shared}, copy=False)[columns(TestSelectionFrame)]
 
 
 def _moments(micros: pd.Series) -> pd.DatetimeIndex:

@@ -3,19 +3,27 @@
 A change without files known has null size features and has_change = 0.
 """
 
-from ml.features.facts import PULL_REQUESTS, Context, Engine
+from ml.features.queries import PULL_REQUESTS, Context, Engine
 
 DAY_US = 86_400_000_000
 
 COLUMNS = {
+    "change_failures_count": "COALESCE(cf.failures, 0)",
+    "is_failing_in_change": "CASE WHEN cl.run_no IS NOT NULL THEN 1 WHEN c.change_run_no IS NOT NULL THEN 0 END",
+}
+JOINS = """
+    JOIN run_context AS c ON c.query_no = h.query_no
+    LEFT JOIN change_size AS s ON s.query_no = h.query_no
+    LEFT JOIN change_failure_before AS cf ON cf.query_no = h.query_no AND cf.series_no = h.series_no
+    LEFT JOIN failure_place AS cl ON cl.run_no = c.change_run_no AND cl.series_no = h.series_no
+"""
+RUN_COLUMNS = {
     "last_run_failure_rate": "c.last_run_failure_rate",
     "last_5_runs_failure_rate": "c.last_5_runs_failure_rate",
     "last_run_results_count": "c.last_run_results_count",
     "since_last_run_s": "c.since_last_run_s",
     "is_pull_request": "c.is_pull_request",
     "change_runs_count": "c.change_runs_count",
-    "change_failures_count": "COALESCE(cf.failures, 0)",
-    "is_failing_in_change": "CASE WHEN cl.run_no IS NOT NULL THEN 1 WHEN c.change_run_no IS NOT NULL THEN 0 END",
     "author_runs_count": "c.author_runs_count",
     "author_failure_rate": "c.author_failure_rate",
     "has_change": "CASE WHEN s.query_no IS NULL THEN 0 ELSE 1 END",
@@ -32,12 +40,7 @@ COLUMNS = {
     "mean_churn_30d": "s.churn_sum / CAST(s.files AS DOUBLE)",
     "max_churn_30d": "s.churn_max",
 }
-JOINS = """
-    JOIN run_context AS c ON c.query_no = h.query_no
-    LEFT JOIN change_size AS s ON s.query_no = h.query_no
-    LEFT JOIN change_failure_before AS cf ON cf.query_no = h.query_no AND cf.series_no = h.series_no
-    LEFT JOIN failure_place AS cl ON cl.run_no = c.change_run_no AND cl.series_no = h.series_no
-"""
+RUN_JOINS = "run_context AS c LEFT JOIN change_size AS s ON s.query_no = c.query_no"
 
 
 def prepare(engine: Engine, context: Context) -> None:

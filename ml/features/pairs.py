@@ -7,7 +7,7 @@ All features are null where no changed file is known, and 0 where nothing is sha
 import pyarrow as pa
 
 from ml.features import names
-from ml.features.facts import Engine
+from ml.features.queries import Engine
 
 COMMON_WORD_SHARE = 0.2
 SIMILAR = 0.25

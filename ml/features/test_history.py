@@ -5,7 +5,7 @@ latest execution known strictly before it. Everything that is summed is an integ
 the order or on the number of later rows.
 """
 
-from ml.features.facts import Engine
+from ml.features.queries import Engine
 
 DAY_US = 86_400_000_000
 BLOCK = {"ewma": 128, "slow_ewma": 512}

@@ -6,22 +6,21 @@ ledger row. A writer that lost its lock without noticing is stopped here: its ta
 ledger named, its sequence is not above the table's, or its commit meets another one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from ml.errors import LakeError
 from ml.lake import rows
+from ml.lake.delta import APP_ID, explained, literal, literals, scan, schema_of, stamp
 from ml.schemas import KEYS, LAKE_TABLES
 
-APP_ID = "fourgate"
 FIRST_VERSIONS: Mapping[str, int] = dict.fromkeys(LAKE_TABLES, 0)
 _PARTITIONS = ["project", "day"]
 _CONFIGURATION = {
@@ -60,14 +59,19 @@ class Lake:
         """
         for table in LAKE_TABLES:
             address = self._address(table)
-            with _explained(table, address):
-                DeltaTable.create(
-                    address,
-                    rows.delta_schema(table),
-                    mode="ignore",
-                    partition_by=_PARTITIONS,
-                    configuration=_CONFIGURATION,
-                )
+            with explained(address):
+                try:
+                    DeltaTable.create(
+                        address,
+                        rows.delta_schema(table),
+                        mode="ignore",
+                        partition_by=_PARTITIONS,
+                        configuration=_CONFIGURATION,
+                        commit_properties=CommitProperties(max_commit_retries=0),
+                    )
+                except CommitFailedError:
+                    # Another process created it at the same moment; the versions below prove it.
+                    continue
         return self.versions()
 
     def versions(self) -> dict[str, int]:
@@ -99,8 +103,8 @@ class Lake:
                 "the lake was replaced; put the recorded one back or start with an empty warehouse"
             )
         self._fence(table, delta, sequence)
-        with _explained(table, self._address(table)):
-            delta.restore(version, commit_properties=_stamp(sequence))
+        with explained(self._address(table)):
+            delta.restore(version, commit_properties=stamp(sequence))
         return self._open(table).version()
 
     def append(
@@ -133,11 +137,10 @@ class Lake:
         rows.check_projects(projects)
         parts, rejected = _new_rows(tables, incoming, projects)
         conflicts = pd.concat(rejected, ignore_index=True) if rejected else _no_rejected_rows()
-        refused = [rows.to_arrow("rejected_rows", conflicts, batch_id)] if len(conflicts) else []
+        refused = [rows.to_arrow("rejected_rows", frame, batch_id) for frame in rejected]
         refused += [incoming["rejected_rows"]] if "rejected_rows" in incoming else []
         fresh = {table: part.fresh for table, part in parts.items()}
-        if refused:
-            fresh["rejected_rows"] = _placed_rejected(pa.concat_tables(refused, promote_options="default"))
+        fresh |= {"rejected_rows": _placed_rejected(refused)} if refused else {}
         for table, data in fresh.items():
             self._write(table, tables[table], data, sequence)
         return Appended(
@@ -151,14 +154,14 @@ class Lake:
     def _write(self, table: str, delta: DeltaTable, data: pa.Table, sequence: int) -> None:
         if not data.num_rows:
             return
-        is_same = set(data.column_names) == set(_schema(delta).names)
-        with _explained(table, self._address(table)):
+        is_same = set(data.column_names) == set(schema_of(delta).names)
+        with explained(self._address(table)):
             write_deltalake(
                 delta,
                 data,
                 mode="append",
                 schema_mode=None if is_same else "merge",
-                commit_properties=_stamp(sequence),
+                commit_properties=stamp(sequence),
             )
 
     def files(self, table: str, version: int, project: str | None = None) -> list[str]:
@@ -168,12 +171,12 @@ class Lake:
 
     def schema(self, table: str, version: int | None = None) -> pa.Schema:
         """Columns and types of a table version; None means the current one."""
-        return _schema(self._open(table, version))
+        return schema_of(self._open(table, version))
 
     def read(self, table: str, version: int, project: str | None = None, columns: list[str] | None = None) -> pa.Table:
         """Rows of a table version; the order is not defined."""
-        where = None if project is None else f"project = {_literal(project)}"
-        return _scan(self._open(table, version), columns, where)
+        where = None if project is None else f"project = {literal(project)}"
+        return scan(self._open(table, version), columns, where)
 
     def data_until(self, version: int, project: str | None = None) -> datetime | None:
         """Latest `known_at` among the runs of a version of `runs`; None without any."""
@@ -189,8 +192,8 @@ class Lake:
         versions = dict(base)
         for table in tables:
             delta = self._at(table, base[table], sequence)
-            with _explained(table, self._address(table)):
-                delta.optimize.compact(commit_properties=_stamp(sequence))
+            with explained(self._address(table)):
+                delta.optimize.compact(commit_properties=stamp(sequence))
             versions[table] = delta.version()
         return versions
 
@@ -210,7 +213,7 @@ class Lake:
         deleted = {}
         for table in LAKE_TABLES:
             wanted = sorted({versions[table] for versions in keep})
-            with _explained(table, self._address(table)):
+            with explained(self._address(table)):
                 files = self._open(table).vacuum(
                     retention_hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=wanted
                 )
@@ -222,7 +225,7 @@ class Lake:
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable:
         address = self._address(table)
-        with _explained(table, address):
+        with explained(address):
             return DeltaTable(address, version=version)
 
     def _at(self, table: str, version: int, sequence: int) -> DeltaTable:
@@ -252,7 +255,7 @@ def _new_rows(
     rejected: list[pd.DataFrame] = []
     if not projects:
         return parts, rejected
-    known = _scan(tables["runs"], None, f"project IN ({_literals(projects)})")
+    known = scan(tables["runs"], where=f"project IN ({literals(projects)})")
     run_days = known.select([*rows.RUN, "day"])
     for table in [table for table in KEYS if table in incoming]:
         if table == "runs":
@@ -277,12 +280,13 @@ def _stored(delta: DeltaTable, data: pa.Table, run_days: pa.Table) -> pa.Table:
     days = set(run_days.filter(pc.is_in(run_days["run_id"], data["run_id"].unique()))["day"].unique().to_pylist())
     present = {part["day"] for part in delta.partitions() if part["project"] in projects} & days
     if not present:
-        return _schema(delta).empty_table()
-    return _scan(delta, None, f"project IN ({_literals(projects)}) AND day IN ({_literals(present)})")
+        return schema_of(delta).empty_table()
+    return scan(delta, None, f"project IN ({literals(projects)}) AND day IN ({literals(present)})")
 
 
-def _placed_rejected(refused: pa.Table) -> pa.Table:
+def _placed_rejected(tables: list[pa.Table]) -> pa.Table:
     """Rejected rows in partitions that any name fits into; the full name stays in `row`."""
+    refused = pa.concat_tables(tables, promote_options="default")
     projects = [
         name if rows.usable_as_partition(name) else rows.NO_PARTITION for name in refused["project"].to_pylist()
     ]
@@ -297,37 +301,3 @@ def _no_rejected_rows() -> pd.DataFrame:
 def _data_until(runs: pa.Table) -> datetime | None:
     moment: datetime | None = pc.max(pc.coalesce(runs["finished_at"], runs["started_at"])).as_py()
     return moment
-
-
-def _schema(delta: DeltaTable) -> pa.Schema:
-    return pa.schema(delta.schema().to_arrow())
-
-
-def _scan(delta: DeltaTable, columns: list[str] | None, where: str | None) -> pa.Table:
-    schema = _schema(delta)
-    names = schema.names if columns is None else columns
-    with _explained("lake", delta.table_uri):
-        found = pa.table(delta.scan(columns=names, predicate=where))
-    # The scan answers with string views, which Arrow can neither join nor group.
-    return found.select(names).cast(pa.schema([schema.field(name) for name in names]))
-
-
-def _stamp(sequence: int) -> CommitProperties:
-    # No retries: a commit that meets another one was built on rows that are no longer current.
-    return CommitProperties(app_transactions=[Transaction(APP_ID, sequence)], max_commit_retries=0)
-
-
-def _literals(values: Iterable[str]) -> str:
-    return ", ".join(_literal(value) for value in sorted(values))
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-@contextmanager
-def _explained(table: str, address: str) -> Iterator[None]:
-    try:
-        yield
-    except (DeltaError, OSError, ValueError) as error:
-        raise LakeError(f"{table} at {address}: {error}") from error

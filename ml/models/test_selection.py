@@ -9,16 +9,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer
 
-from ml.schemas import TEST_SELECTION_FEATURES
+from ml.schemas import FEATURES
 from ml.spec import ModelSpec, Rule, RuleKind
 
-RECENT_RATES = (
-    "ewma_failure_rate",
-    "slow_ewma_failure_rate",
-    "failure_rate_last_5",
-    "failure_rate_last_10",
-    "failure_rate_last_30",
-)
+# What one more failure adds to a rate, by the feature that holds it.
+STEP = {
+    "ewma_failure_rate": 0.2,
+    "slow_ewma_failure_rate": 0.05,
+    "failure_rate_last_5": 1 / 5,
+    "failure_rate_last_10": 1 / 10,
+    "failure_rate_last_30": 1 / 30,
+}
 
 
 # -- candidates: plain scikit-learn types, so that skops can save them and the allow-list can name them
@@ -35,18 +36,19 @@ def _logistic_regression(seed: int, threads: int) -> Pipeline:
 
 def _random_forest(seed: int, threads: int) -> RandomForestClassifier:
     return RandomForestClassifier(
-        n_estimators=200, min_samples_leaf=20, max_features=0.3, max_samples=0.5, n_jobs=threads, random_state=seed
+        n_estimators=100, min_samples_leaf=10, max_features=0.2, max_samples=0.5, n_jobs=threads, random_state=seed
     )
 
 
 def _gradient_boosting(seed: int, threads: int) -> HistGradientBoostingClassifier:
     # Early stopping would hold out rows at random, from the middle of the runs that it fits on.
     return HistGradientBoostingClassifier(
-        learning_rate=0.05,
-        max_iter=200,
-        max_leaf_nodes=15,
-        min_samples_leaf=40,
-        l2_regularization=5.0,
+        learning_rate=0.1,
+        max_iter=80,
+        max_leaf_nodes=7,
+        max_features=0.3,
+        min_samples_leaf=60,
+        l2_regularization=20.0,
         early_stopping=False,
         random_state=seed,
     )
@@ -80,8 +82,18 @@ def _other_run_id(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(run_id="renamed-" + rows["run_id"].astype(str))
 
 
-def _failed_more_recently(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(**{name: rows[name] + 0.5 * (1 - rows[name]) for name in RECENT_RATES})
+def _last_execution_failed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same history, but for a last execution that failed instead of passing."""
+    passed = rows["is_failing"] == 0
+    changed = {name: (rows[name] + step).clip(upper=1.0) for name, step in STEP.items()}
+    changed["failures_count"] = rows["failures_count"] + 1
+    changed["failure_rate"] = (rows["failure_rate"] + 1 / rows["executions_count"].clip(lower=1)).clip(upper=1.0)
+    changed["failures_7d"] = rows["failures_7d"] + 1
+    changed["is_failing"] = rows["is_failing"] + 1
+    changed["failures_in_a_row_count"] = rows["failures_in_a_row_count"] + 1
+    changed["executions_since_failure_count"] = pd.Series(0.0, index=rows.index)
+    changed["since_failure_s"] = rows["since_execution_s"]
+    return rows.assign(**{name: values.where(passed, rows[name]) for name, values in changed.items()})
 
 
 CANDIDATES: Mapping[str, Callable[[int, int], object]] = {
@@ -99,13 +111,13 @@ BASELINES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
 SPEC = ModelSpec(
     name="test_selection",
     label="failed",
-    features=TEST_SELECTION_FEATURES,
+    features=FEATURES,
     candidates=CANDIDATES,
     baselines=BASELINES,
     rules=(
         Rule("row_order", RuleKind.SAME, _other_row_order),
         Rule("renamed_run", RuleKind.SAME, _other_run_id),
-        Rule("failed_more_recently", RuleKind.NOT_LOWER, _failed_more_recently),
+        Rule("last_execution_failed", RuleKind.NOT_LOWER, _last_execution_failed),
     ),
     primary_metric="apfd_all",
 )

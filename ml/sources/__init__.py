@@ -33,7 +33,7 @@ def open_source(history: Path, landing: Path, limits: Limits) -> Source:
     if not history.is_dir():
         raise SourceError(f"the history {history} is not a folder; set FOURGATE_HISTORY to one that exists")
     if (history / "runs.parquet").exists():
-        return Tables(history, landing, limits)
+        return Tables(history, landing)
     if has_manifest(history):
         return JUnit(history, landing, limits)
     raise SourceError(

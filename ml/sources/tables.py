@@ -78,9 +78,8 @@ class Tables:
 
     name = "tables"
 
-    def __init__(self, history: Path, landing: Path, limits: Limits) -> None:
+    def __init__(self, history: Path, landing: Path) -> None:
         self._landing = landing
-        self._limits = limits
         self._files = {name: open_table(history, name) for name in COLUMNS if is_expected(history, name)}
 
     def fetch(self, interval: Interval, on_progress: Progress | None = None) -> Iterator[Batch]:

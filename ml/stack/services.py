@@ -97,7 +97,14 @@ class Stack:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
         }
-        ours = {**QUIET, **airflow, **self.fourgate_environment(), f"{PREFIX}HOME": str(self.home)}
+        mlflow = {
+            # in the environment, not on the command line, where `ps` would show the password
+            "MLFLOW_BACKEND_STORE_URI": self.postgres.dsn(
+                "mlflow", self.secrets["mlflow_database"], "mlflow", "postgresql+psycopg2"
+            ),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven more processes that nothing here uses
+        }
+        ours = {**QUIET, **airflow, **mlflow, **self.fourgate_environment(), f"{PREFIX}HOME": str(self.home)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path, "MPLBACKEND": "Agg"}
         return {**os.environ, **ours, **python}
@@ -105,10 +112,9 @@ class Stack:
     def services(self) -> tuple[Service, ...]:
         """Every service in starting order; each listens on loopback only."""
         python = sys.executable
-        mlflow_database = self.postgres.dsn("mlflow", self.secrets["mlflow_database"], "mlflow", "postgresql+psycopg2")
         mlflow = (
             *(python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.ports["mlflow"])),
-            *("--workers", "1", "--backend-store-uri", mlflow_database),
+            *("--workers", "1"),
             *("--artifacts-destination", str(self.home / "mlflow")),
         )
         api = ("api-server", "--host", "127.0.0.1", "--port", str(self.ports["airflow"]), "--workers", "1")

@@ -15,8 +15,8 @@ from ml.errors import ContractError, SourceError
 from ml.lake import FIRST_VERSIONS, Lake
 from ml.schemas import KEYS
 from ml.settings import Settings
-from ml.spec import Batch, Interval, Snapshot
-from ml.stages.opening import folder_of, open_lake, open_warehouse, to_span, write_json
+from ml.spec import Batch, Interval, Parsed, Snapshot
+from ml.stages.opening import folder_of, open_lake, open_warehouse, report_url, to_span, write_json
 from ml.stages.simulation import simulated_folder
 from ml.warehouse import BatchRecord, Warehouse
 
@@ -63,7 +63,8 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
         usual = _usual(warehouse, batch.project, settings)
     checked = validation.validate(parsed.frames, parsed.refused, batch, as_of, known)
     docs = settings.home.absolute() / "reports" / "data_docs" / batch.batch_id
-    quality = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs)
+    # a batch of refused payloads alone has nothing to judge: its refusals are its content
+    judged = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs) if _has_rows(parsed) else None
     frames = {**checked.accepted, "rejected_rows": checked.rejected}
     folder = folder_of(settings, "staging", batch.batch_id)
     for name in STAGED:
@@ -76,10 +77,10 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
         "accepted": {name: len(frame) for name, frame in checked.accepted.items()},
         "rejected": len(checked.rejected),
         "reasons": _reasons(checked.rejected),
-        "score": round(quality.score, 4),
-        "passed": quality.passed,
-        "complaints": [check.name for check in quality.checks if not check.passed],
-        "report_url": f"{settings.airflow_url}/fourgate/reports/data_docs/{batch.batch_id}/index.html",
+        "score": round(judged.score, 4) if judged else None,
+        "passed": judged is None or judged.passed,
+        "complaints": [check.name for check in judged.checks if not check.passed] if judged else [],
+        "report_url": report_url(settings, f"data_docs/{batch.batch_id}/index.html") if judged else "",
     }
     write_json(folder / "quality.json", summary)
     return summary
@@ -144,7 +145,7 @@ def _append_one(
         row_counts=done.counts,
         duplicates=done.duplicates,
         rejected=int(reference["rejected"]) + len(done.conflicts),
-        quality_score=float(reference["score"]),
+        quality_score=reference["score"],
         versions=done.versions,
         data_until=done.data_until,
         interval=to_span(reference["since"], reference["until"]),
@@ -166,7 +167,8 @@ def _limits(settings: Settings) -> sources.Limits:
 def _known_runs(lake: Lake, head: Snapshot | None, project: str) -> pd.DataFrame | None:
     if head is None:
         return None
-    return lake.read("runs", head.versions["runs"], project, ["project", "run_id"]).to_pandas()
+    known: pd.DataFrame = lake.read("runs", head.versions["runs"], project, ["project", "run_id"]).to_pandas()
+    return known
 
 
 def _usual(warehouse: Warehouse, project: str, settings: Settings) -> BatchHistory:
@@ -177,6 +179,10 @@ def _usual(warehouse: Warehouse, project: str, settings: Settings) -> BatchHisto
         return BatchHistory(max_age=max_age)
     counts = [row for row in warehouse.batches(project, head.snapshot_id)["row_counts"] if row.get("runs")]
     return BatchHistory(tuple(row["test_results"] / row["runs"] for row in counts), max_age)
+
+
+def _has_rows(parsed: Parsed) -> bool:
+    return any(len(frame) for frame in parsed.frames.values())
 
 
 def _reasons(rejected: pd.DataFrame, most: int = 20) -> dict[str, int]:

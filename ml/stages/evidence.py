@@ -61,12 +61,12 @@ def quality(settings: Settings, candidate: Mapping[str, Any]) -> QualityEvidence
     age = as_of - frame["known_at"].max().to_pydatetime()
     learned = {name: training.period_rows(frame, split, name)["known_at"].max() for name in LEARNED}
     return QualityEvidence(
-        batches=batches,
+        batches=batches.dropna(subset="score"),
         train_rows=len(fit),
         train_failures=int(fit["failed"].sum()),
         test_rows=len(test),
         test_failing_runs=int(test.loc[test["failed"], "run_id"].nunique()),
-        null_rates=frame[list(spec.features)].isna().mean().to_dict(),
+        null_rates={name: float(frame[name].isna().mean()) for name in spec.features},
         contract_violations=validation.count_violations(frame, TestSelectionFrame),
         clock=settings.clock,
         freshness_h=age.total_seconds() / 3600 if settings.clock == "wall" else None,
@@ -126,7 +126,8 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
     found = ranking(settings, candidate)
     estimator = open_registry(settings).load(ModelVersion(**candidate["version"]))
     order = found.rows[KEY].merge(test, on=KEY, how="left", validate="one_to_one")
-    first, second = training.predict(estimator, order), training.predict(estimator, order.iloc[::-1]).iloc[::-1]
+    first = training.predict(estimator, order)
+    second = training.predict(estimator, order.iloc[::-1]).iloc[::-1]
     outcomes = {}
     for rule in spec.rules:
         changed = training.predict(estimator, rule.change(order))["score"].loc[order.index].to_numpy(np.float64)
@@ -136,7 +137,7 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
         again=second["score"].to_numpy(np.float64),
         reloaded=first["score"].to_numpy(np.float64),
         rules=outcomes,
-        contract_violations=int((~np.isfinite(first)).to_numpy().any(axis=1).sum()),
+        contract_violations=int((~np.isfinite(first.to_numpy(np.float64))).any(axis=1).sum()),
         budget=settings.selection_budget,
         has_champion=found.has_champion,
     )

@@ -103,6 +103,11 @@ def folder_of(settings: Settings, kind: str, key: str) -> Path:
     return folder
 
 
+def report_url(settings: Settings, path: str) -> str:
+    """Address under which Airflow shows a file of the reports folder."""
+    return f"{settings.airflow_url}/fourgate/reports/{path}"
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a file whole or not at all."""
     scratch = path.with_suffix(".part")

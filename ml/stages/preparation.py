@@ -1,5 +1,6 @@
 """Preparing: the feature frame of a snapshot, and whether it drifted from what the champion learned on."""
 
+import math
 import subprocess
 from datetime import datetime
 from importlib.metadata import version as installed
@@ -10,9 +11,9 @@ import pandas as pd
 
 from ml import features as feature_builder
 from ml import models
-from ml.drift import measure_drift
+from ml.drift import Subject, measure_drift
 from ml.features import Context, Queries
-from ml.schemas import FEATURES
+from ml.schemas import FEATURES, GROWING_FEATURES
 from ml.settings import Settings
 from ml.spec import Interval, Snapshot
 from ml.stages.opening import (
@@ -85,23 +86,21 @@ def _drift_of(settings: Settings, model: str, project: str, as_of: datetime | No
     moment = now(as_of, snapshot)
     frame = pd.read_parquet(build_frame(settings, model, project, snapshot, moment)["path"])
     reference, current = _periods(frame, used[-1] if used else None)
-    report = measure_drift(
-        _within(frame, reference),
-        _within(frame, current),
-        models.load_model(model).features,
-        _subject(model, project, reference, current),
-    )
+    spec = models.load_model(model)
+    columns = [name for name in spec.features if name not in GROWING_FEATURES]
+    subject = Subject(model, project, reference, current)
+    report = measure_drift(_within(frame, reference), _within(frame, current), columns, subject)
     with open_warehouse(settings) as warehouse:
         warehouse.record_drift(report, snapshot.snapshot_id, moment)
     registry = open_registry(settings)
     url = registry.run_url(registry.log_drift(report, moment)) if report.is_drift else ""
-    summary = (
-        f"{project}: {report.status}, {report.share_drifted:.0%} of columns drifted (limit {report.threshold:.0%})"
-    )
+    measured = not math.isnan(report.share_drifted)
+    share = f"{report.share_drifted:.0%} of {len(columns)} columns drifted" if measured else "too few rows to tell"
+    summary = f"{project}: {report.status}, {share} (limit {report.threshold:.0%})"
     return {
         "project": project,
         "status": report.status,
-        "share_drifted": report.share_drifted,
+        "share_drifted": report.share_drifted if measured else None,
         "drifted": list(report.drifted),
         "retrain": report.is_drift and champion is not None,
         "summary": summary if champion else f"{summary}; no champion yet, nothing to retrain",

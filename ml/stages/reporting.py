@@ -1,6 +1,7 @@
 """Where things stand: snapshot, champions, verdicts, predictions; for the command line and the summary of a run."""
 
 import json
+from collections.abc import Hashable
 from typing import Any
 
 from ml.errors import NotEnoughData
@@ -26,7 +27,7 @@ def _project(settings: Settings, model: str, project: str) -> dict[str, Any]:
     with open_warehouse(settings) as warehouse:
         champion = warehouse.champion(model, project)
         publication = warehouse.current_publication(model, project)
-        top = warehouse.current_predictions(model, project, TOP)
+        top = warehouse.likeliest_failures(model, project, TOP)
         judged = _judged(settings, model, project)
         version = judged["version"]["version"] if judged else (champion.version.version if champion else "")
         verdicts = warehouse.verdicts(model, project, version)
@@ -62,7 +63,7 @@ def _comparison(settings: Settings, candidate: dict[str, Any]) -> dict[str, dict
     }
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _shown(row: dict[Hashable, Any]) -> dict[Hashable, Any]:
     reasons = row["reasons"] if isinstance(row["reasons"], list) else json.loads(row["reasons"])
     why = ", ".join(f"{reason['feature']}={reason['value']:.3g}" for reason in reasons if reason["value"] is not None)
     return {**row, "why": why}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ml import gates, models, training
 from ml.errors import NotEnoughData
-from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, probability_column, score_column
+from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, TEST_AGE_DAYS, probability_column, score_column
 from ml.gates.report import gate_report
 from ml.gates.statistical import compare, route
 from ml.gates.thresholds import load_thresholds
@@ -19,7 +19,7 @@ from ml.registry import Registry
 from ml.settings import GATES, Settings
 from ml.spec import Interval, ModelSpec, ModelVersion, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
-from ml.stages.opening import folder_of, head, key_of, now, open_registry, open_warehouse, write_json
+from ml.stages.opening import folder_of, head, key_of, now, open_registry, open_warehouse, report_url, write_json
 from ml.stages.preparation import FEATURE_SET, code_version
 from ml.training import FitOptions, Fitted
 from ml.warehouse import Champion, Judgement, Promotion, Route
@@ -27,6 +27,7 @@ from ml.warehouse import Champion, Judgement, Promotion, Route
 KEPT = ("project", "run_id", "variant", "test_id", "started_at", "known_at", "failed", "previous_failed", "duration_s")
 EXAMPLE_ROWS = 5
 TICK = timedelta(microseconds=1)
+DAY_S = 86_400
 
 
 def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> dict[str, Any]:
@@ -116,7 +117,7 @@ def promote(
         "version": version.version,
         "project": version.project,
         "route": won,
-        "report_url": f"{settings.airflow_url}/fourgate/reports/gates/{report.name}",
+        "report_url": report_url(settings, f"gates/{report.name}"),
     }
 
 
@@ -169,8 +170,8 @@ def _test_period(rows: pd.DataFrame, used: list[Interval], settings: Settings) -
     failing = int(fresh["is_failing"].sum())
     if failing < needed:
         raise NotEnoughData(
-            f"{failing} runs failed since {start:%Y-%m-%d %H:%M} UTC, the end of the period that promoted the champion; "
-            f"{needed} are needed to judge a challenger"
+            f"{failing} runs failed since {start:%Y-%m-%d %H:%M} UTC, where the period that promoted the champion "
+            f"ends; {needed} are needed to judge a challenger"
         )
     return Interval(fresh["started_at"].iloc[0].to_pydatetime(), end)
 
@@ -216,7 +217,7 @@ def _scored(
     """Rows of the validation and test periods with the scores of all contestants."""
     frame, split = data
     rows = pd.concat([training.period_rows(frame, split, "validate"), training.period_rows(frame, split, "test")])
-    out = rows[list(KEPT)].assign(test_age_days=rows["age_days"])
+    out = rows[list(KEPT)].assign(**{TEST_AGE_DAYS: rows["age_s"] / DAY_S})
     estimators = {CANDIDATE: chosen.estimator}
     if champion is not None:
         estimators[CHAMPION] = registry.load(champion.version)

@@ -79,11 +79,12 @@ def _runs_to_publish(settings: Settings, snapshot: Snapshot, project: str, momen
     runs = lake.read("runs", snapshot.versions["runs"], project, RUN_COLUMNS).to_pandas()
     runs = runs.loc[runs["started_at"] <= moment].sort_values(["started_at", "run_id"]).drop_duplicates("run_id")
     ran = lake.read("test_results", snapshot.versions["test_results"], project, ["run_id"]).column("run_id").unique()
-    announced = runs.loc[~runs["run_id"].isin(set(ran.to_pylist()))].tail(MAX_ANNOUNCED)
+    announced: pd.DataFrame = runs.loc[~runs["run_id"].isin(set(ran.to_pylist()))].tail(MAX_ANNOUNCED)
     if settings.clock == "wall" or settings.publish_runs == 0:
         return announced
     replayed = runs.drop(announced.index).tail(settings.publish_runs)
-    return pd.concat([replayed, announced]).sort_values(["started_at", "run_id"], ignore_index=True)
+    both: pd.DataFrame = pd.concat([replayed, announced])
+    return both.sort_values(["started_at", "run_id"], ignore_index=True)
 
 
 def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | None = None) -> list[dict[str, Any]]:

@@ -23,6 +23,8 @@ _FRAME = columns(Contract)
 _STAMPED = ("model_version", "gate_report", "snapshot_id", "publication_id")
 _CHUNK_ROWS = 50_000
 
+_PUBLICATION = ("publication_id", "model_version", "row_count", "as_of")
+
 
 @dataclass(frozen=True, slots=True)
 class Publication:
@@ -90,6 +92,41 @@ class PredictionTables(Session):
                 f"SELECT {', '.join(names)} FROM fourgate.current_prediction WHERE model = %s AND project = %s "
                 "ORDER BY change_id, rank, variant, test_id LIMIT %s",
                 (model, project, limit),
+            )
+            return pd.DataFrame(cursor.fetchall(), columns=names)
+
+    def likeliest_failures(self, model: str, project: str, limit: int = 10) -> pd.DataFrame:
+        """Rows of the current set with the highest probability of failing, over all changes."""
+        names = [*_FRAME, *_STAMPED]
+        with self.transaction() as cursor:
+            cursor.execute(
+                f"SELECT {', '.join(names)} FROM fourgate.current_prediction WHERE model = %s AND project = %s "
+                "ORDER BY probability DESC, change_id, rank LIMIT %s",
+                (model, project, limit),
+            )
+            return pd.DataFrame(cursor.fetchall(), columns=names)
+
+    def current_publication(self, model: str, project: str) -> dict[str, Any]:
+        """The current set: publication_id, model_version, row_count, as_of; empty before the first."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                "SELECT publication_id, model_version, row_count, as_of FROM fourgate.publication "
+                "WHERE model = %s AND project = %s AND is_current",
+                (model, project),
+            )
+            row = cursor.fetchone()
+            return {} if row is None else dict(zip(_PUBLICATION, row, strict=True))
+
+    def published(self, version: ModelVersion) -> pd.DataFrame:
+        """What a version ever published, past sets too: the newest row of each (change_id, variant, test_id)."""
+        names = [name for name in _FRAME if name != "reasons"]
+        with self.transaction() as cursor:
+            cursor.execute(
+                f"SELECT DISTINCT ON (change_id, variant, test_id) {', '.join(f'prediction.{name}' for name in names)} "
+                "FROM fourgate.prediction JOIN fourgate.publication USING (publication_id) "
+                "WHERE prediction.model = %s AND prediction.project = %s AND prediction.model_version = %s "
+                "ORDER BY change_id, variant, test_id, published_at DESC",
+                (version.model, version.project, version.version),
             )
             return pd.DataFrame(cursor.fetchall(), columns=names)
 

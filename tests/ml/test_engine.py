@@ -22,7 +22,7 @@ def rows(project: str, run_id: str) -> pa.Table:
     return pa.table(values, schema=SCHEMA)
 
 
-@pytest.mark.parametrize("folder", ["lake", "my lake", "a [x] b"])
+@pytest.mark.parametrize("folder", ["lake", "my lake", "a é b"])
 def test_partition_values_and_folder_names_with_signs_are_read_back(tmp_path: Path, folder: str) -> None:
     place = tmp_path / folder
     write_deltalake(place, rows("apache/ozone", "1"), partition_by=["project", "day"])
@@ -37,7 +37,9 @@ def test_day_stays_text_and_moments_stay_in_utc(tmp_path: Path) -> None:
     write_deltalake(tmp_path / "lake", rows("p", "1"), partition_by=["project", "day"])
     with open_engine("duckdb", threads=1) as engine:
         engine.register_files("runs", DeltaTable(tmp_path / "lake").file_uris(), SCHEMA)
-        types = engine.fetch('SELECT typeof(day) AS day, typeof("at") AS moment, CAST("at" AS VARCHAR) AS text FROM runs')
+        types = engine.fetch(
+            'SELECT typeof(day) AS day, typeof("at") AS moment, CAST("at" AS VARCHAR) AS text FROM runs'
+        )
     assert types.to_numpy().tolist() == [["VARCHAR", "TIMESTAMP WITH TIME ZONE", "2026-03-01 12:00:00+00"]]
 
 
@@ -94,3 +96,12 @@ def test_a_memory_limit_and_a_spill_folder_are_taken(tmp_path: Path) -> None:
         found = engine.fetch("SELECT current_setting('memory_limit') AS m, current_setting('temp_directory') AS t")
     assert found["m"].tolist() == ["476.8 MiB"]
     assert found["t"].tolist() == [str(tmp_path)]
+
+
+def test_glob_signs_in_a_folder_name_stand_for_themselves(tmp_path: Path) -> None:
+    for folder, run_id in (("a[12]", "1"), ("a1", "2")):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table({"run_id": [run_id]}), tmp_path / folder / "x.parquet")
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("runs", [str(tmp_path / "a[12]" / "x.parquet")], pa.schema([("run_id", pa.string())]))
+        assert engine.fetch("SELECT run_id FROM runs")["run_id"].tolist() == ["1"]

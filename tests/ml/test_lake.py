@@ -12,7 +12,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from ml.errors import LakeError
 from ml.lake import FIRST_VERSIONS, Lake
-from ml.lake.store import APP_ID
+from ml.lake.delta import APP_ID
 from tests.lake_builders import files, rejected, results, runs, stored
 
 
@@ -47,7 +47,7 @@ def test_several_writers_may_create_the_same_lake_at_once(tmp_path: Path) -> Non
 
 
 def test_a_missing_lake_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(LakeError, match="runs at .*nowhere"):
+    with pytest.raises(LakeError, match=r"table .*nowhere/runs"):
         Lake(str(tmp_path / "nowhere")).versions()
 
 
@@ -297,7 +297,7 @@ def test_a_zombie_that_checked_before_its_heir_wrote_loses_the_commit(
     rows = lake.schema("runs").empty_table()
     loaded_by_zombie = DeltaTable(str(tmp_path / "lake" / "runs"))
     lake.append(first_batch(), "heir", heir, FIRST_VERSIONS)
-    with pytest.raises(LakeError, match="Concurrent|conflict|Failed to commit|transaction"):
+    with pytest.raises(LakeError, match="Failed to commit transaction"):
         lake._write("runs", loaded_by_zombie, _one_row(rows), zombie)
     assert stored(lake, "runs", lake.versions()["runs"], ["run_id"]) == [("r1",), ("r2",)]
 

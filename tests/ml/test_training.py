@@ -10,7 +10,7 @@ from ml.errors import NotEnoughData
 from ml.spec import Interval
 from tests.ml.training_builders import START, frame_of, small_spec
 
-OPTIONS = training.FitOptions(seed=7, threads=2)
+OPTIONS = training.FitOptions(seed=7, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,15 @@ def test_outages_are_left_out_of_the_fit(frame, split):
     spec = small_spec(candidates={"boosting": small_spec().candidates["boosting"]})
     [one] = training.fit_candidates(spec, broken, split, OPTIONS)
     [other] = training.fit_candidates(spec, without, split, OPTIONS)
-    assert one.params["fit_rows"] == 90 * 12
+    assert one.params["fit_rows"] == other.params["fit_rows"]
+    pd.testing.assert_frame_equal(training.predict(one.estimator, frame), training.predict(other.estimator, frame))
+
+
+def test_green_runs_are_left_out_of_the_fit(frame, split):
+    green = frame["run_id"].isin(["run-0003", "run-0004"])
+    spec = small_spec(candidates={"linear": small_spec().candidates["linear"]})
+    [one] = training.fit_candidates(spec, frame.assign(failed=frame["failed"] & ~green), split, OPTIONS)
+    [other] = training.fit_candidates(spec, frame.loc[~green], split, OPTIONS)
     pd.testing.assert_frame_equal(training.predict(one.estimator, frame), training.predict(other.estimator, frame))
 
 

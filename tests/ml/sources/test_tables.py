@@ -117,7 +117,7 @@ def test_batches_are_cut_in_time_order_however_the_file_is_laid_out(
     pq.write_table(shuffled, history / "test_results.parquet", row_group_size=group)
     monkeypatch.setattr(tables_source, "MAX_BATCH_RESULTS", 2)
     told: list[tuple[int, int]] = []
-    source = Tables(history, history.parent / "landing", LIMITS)
+    source = Tables(history, history.parent / "landing")
     batches = list(source.fetch(Interval(), lambda done, total: told.append((done, total))))
     parsed = [read_batch(batch, LIMITS) for batch in batches]
     assert [list(one.frames["runs"]["run_id"]) for one in parsed] == [["r1"], ["r2"], ["r3"]]

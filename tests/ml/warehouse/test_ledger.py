@@ -72,9 +72,10 @@ def test_a_batch_without_the_lake_lock_is_refused(postgres: Postgres) -> None:
 
 
 def test_the_lock_of_another_connection_does_not_count(postgres: Postgres) -> None:
-    with Warehouse(postgres.pipeline_dsn) as owner, Warehouse(postgres.pipeline_dsn) as other:
-        with owner.lake_lock(), pytest.raises(WarehouseError, match="without the lake lock"):
-            other.record_batch(record("b1", VERSIONS), other.next_sequence())
+    with Warehouse(postgres.pipeline_dsn) as owner, Warehouse(postgres.pipeline_dsn) as other, owner.lake_lock():
+        sequence = other.next_sequence()
+        with pytest.raises(WarehouseError, match="without the lake lock"):
+            other.record_batch(record("b1", VERSIONS), sequence)
 
 
 def test_an_overtaken_sequence_is_refused(postgres: Postgres) -> None:
@@ -94,9 +95,9 @@ def test_the_same_batch_twice_is_refused_by_the_ledger_itself(postgres: Postgres
 
 def test_a_second_writer_waits_its_time_and_then_says_why(postgres: Postgres) -> None:
     with Warehouse(postgres.pipeline_dsn) as first, Warehouse(postgres.pipeline_dsn) as second:
-        with first.lake_lock():
-            with pytest.raises(WarehouseError, match=r"writing the lake for more than 0.05 s"), second.lake_lock(0.05):
-                pass
+        message = r"writing the lake for more than 0\.05 s"
+        with first.lake_lock(), pytest.raises(WarehouseError, match=message), second.lake_lock(0.05):
+            pass
         with second.lake_lock(0.05):
             pass
 
@@ -111,12 +112,13 @@ def test_the_lock_is_free_after_an_error_in_the_block_and_the_error_is_kept(post
 
 def test_a_writer_whose_connection_died_cannot_commit_and_the_lock_is_free(postgres: Postgres) -> None:
     with Warehouse(postgres.pipeline_dsn) as zombie, Warehouse(postgres.pipeline_dsn) as heir:
-        with pytest.raises(WarehouseError, match="terminating connection|closed"), zombie.lake_lock():
+        with zombie.lake_lock():
             sequence = zombie.next_sequence()
             terminate(postgres, keep=heir)
             with heir.lake_lock(5):
                 pass
-            zombie.record_batch(record("b1", VERSIONS), sequence)
+            with pytest.raises(WarehouseError, match="PostgreSQL refused: "):
+                zombie.record_batch(record("b1", VERSIONS), sequence)
         assert heir.head() is None
 
 

@@ -61,8 +61,7 @@ def test_every_connection_has_limits_and_a_name(postgres: Postgres) -> None:
 def test_a_failing_block_undoes_all_its_statements(postgres: Postgres) -> None:
     with Session(postgres.admin_dsn) as session:
         with pytest.raises(WarehouseError, match="division by zero"), session.transaction() as cursor:
-            cursor.execute("CREATE TABLE half (a int)")
-            cursor.execute("SELECT 1 / 0")
+            cursor.execute("CREATE TABLE half (a int); SELECT 1 / 0")
         with session.transaction() as cursor:
             cursor.execute("SELECT to_regclass('half')")
             assert cursor.fetchone() == (None,)

@@ -1,0 +1,77 @@
+"""What is asked of the features: which rows, with which choices, of which engine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+from ml.spec import Interval
+
+NEXT_RUN = "next"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PULL_REQUESTS = ("pull_request", "pull_request_target", "pr", "merge_request", "merge_request_event")
+
+
+class Engine(Protocol):
+    """What features need of a query engine; `ml.engine.Engine` is one."""
+
+    def register_frame(self, name: str, table: pa.Table) -> None:
+        """Copy an Arrow table into the temporary table `name`."""
+
+    def store(self, name: str, select: str) -> None:
+        """Compute `select` into the temporary table `name`."""
+
+    def fetch(self, sql: str) -> pd.DataFrame:
+        """Result of `sql`."""
+
+    def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
+        """FROM clause that pairs each query ``q`` with the latest fact ``f`` known strictly before it."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Choices that features depend on.
+
+    Attributes:
+        outage_share: A run with a larger share (0..1) of failed results tells nothing about its change.
+        alive_runs: A test counts as known while it was executed in this many latest runs of its variant.
+        max_files: Larger changes tell nothing about single files.
+    """
+
+    outage_share: float = 0.5
+    alive_runs: int = 50
+    max_files: int = 200
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Which rows to compute features for. Make one with `training` or `prediction`."""
+
+    project: str
+    interval: Interval
+    as_of: datetime | None = None
+    runs: pd.DataFrame | None = None
+    changed_files: pd.DataFrame | None = None
+
+    @classmethod
+    def training(cls, project: str, interval: Interval | None = None) -> "Queries":
+        """Every merged result of the runs that start in `interval` (all when None)."""
+        return cls(project, interval or Interval())
+
+    @classmethod
+    def prediction(
+        cls, project: str, runs: pd.DataFrame, as_of: datetime, changed_files: pd.DataFrame | None = None
+    ) -> "Queries":
+        """Every known test for each given run, and for the next run (run_id ``next``, history only).
+
+        Args:
+            project: Name of the project.
+            runs: One row per run: run_id, started_at; event, branch, change_id, author_id where known.
+                What is missing is taken from the run of that id in the history.
+            as_of: Facts known later than this never count; the next run starts right after it.
+            changed_files: run_id, path, added, deleted of given runs; None takes those of the history.
+        """
+        return cls(project, Interval(), as_of, runs, changed_files)

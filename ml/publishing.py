@@ -36,7 +36,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where predictions come from: model name, share of tests (0..1) that may be selected, and the moment."""
+    """Where predictions come from: model name, share of tests (0..1) that may be selected, and the latest moment."""
 
     model: str
     budget: float
@@ -69,7 +69,7 @@ def prediction_rows(
             "test_id": rows["test_id"].to_numpy(object),
             "score": predicted["score"].to_numpy(np.float64),
             "probability": predicted["probability"].to_numpy(np.float64),
-            "as_of": rows["started_at"].clip(upper=pd.Timestamp(origin.as_of)).astype("datetime64[us, UTC]").to_numpy(),
+            "as_of": _moments(rows["started_at"], origin.as_of),
         },
         index=range(len(rows)),
     )
@@ -84,6 +84,13 @@ def prediction_rows(
     allowed = changes["rank"].transform("size").map(lambda count: budget_count(count, origin.budget))
     table["decision"] = np.where(table["rank"] <= allowed, Decision.SELECT.value, Decision.SKIP.value).astype(object)
     return table[columns(Predictions)]
+
+
+def _moments(started_at: pd.Series, as_of: datetime) -> pd.Series:
+    """A run that started before `as_of` is scored as of its start: what became known later was not used."""
+    latest = pd.Series(pd.Timestamp(as_of), index=started_at.index)
+    moments: pd.Series = started_at.where(started_at <= latest, latest).astype("datetime64[us, UTC]")
+    return moments.reset_index(drop=True)
 
 
 def _reasons(features: pd.DataFrame, score: NDArray[np.float64], explanation: Explanation) -> list[str]:

@@ -20,6 +20,7 @@ from ml.spec import Decision, Outcome
 
 Utc = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 MAX_NAME = 1_000
+MAX_PROJECT_BYTES = 80  # percent-encoded in a folder name: at most 240 of the 255 bytes that file systems allow
 MAX_DURATION_S = 30 * 86_400.0
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCK_SKEW = timedelta(days=1)
@@ -69,6 +70,14 @@ _TEXT_RULES = (
     ),
 )
 _NAME_RULES = (_NOT_BLANK, *_TEXT_RULES)
+_PROJECT_RULES = (
+    *_NAME_RULES,
+    _rule(
+        "unusable_project",
+        f"names a folder of the lake: at most {MAX_PROJECT_BYTES} bytes of UTF-8",
+        _texts(lambda text: len(text.encode("utf-8", "replace")) <= MAX_PROJECT_BYTES),
+    ),
+)
 _NOT_NEGATIVE = _rule("negative", "0 or more", lambda values: values >= 0)
 _FINITE = _rule("not_finite", "not infinite", lambda values: ~np.isinf(values.astype(float)))
 _PLAUSIBLE = _rule("too_large", f"at most {MAX_DURATION_S:,.0f} s", lambda values: values <= MAX_DURATION_S)
@@ -97,7 +106,7 @@ def not_in_future(as_of: datetime) -> pa.Check:
 class Runs(pa.DataFrameModel):
     """One CI execution of a change. Grain: (project, run_id, attempt)."""
 
-    project: Series[str] = _field(*_NAME_RULES, description="repository or product, e.g. apache/ozone")
+    project: Series[str] = _field(*_PROJECT_RULES, description="repository or product, e.g. apache/ozone")
     run_id: Series[str] = _field(*_NAME_RULES, description="the CI system's id of the run")
     attempt: Series[int] = _field(_ATTEMPTS, description="1 for the first execution of the run")
     workflow: Series[str] = _field(*_TEXT_RULES, nullable=True, description="pipeline or job definition")
@@ -125,7 +134,7 @@ class Runs(pa.DataFrameModel):
 class TestResults(pa.DataFrameModel):
     """One execution of one test in one run. Grain: (project, run_id, attempt, variant, test_id)."""
 
-    project: Series[str] = _field(*_NAME_RULES, description="repository or product")
+    project: Series[str] = _field(*_PROJECT_RULES, description="repository or product")
     run_id: Series[str] = _field(*_NAME_RULES, description="run that executed the test")
     attempt: Series[int] = _field(_ATTEMPTS, description="which execution within the run")
     variant: Series[str] = _field(
@@ -142,7 +151,7 @@ class TestResults(pa.DataFrameModel):
 class ChangedFiles(pa.DataFrameModel):
     """One file touched by the change under test. Grain: (project, run_id, path)."""
 
-    project: Series[str] = _field(*_NAME_RULES, description="repository or product")
+    project: Series[str] = _field(*_PROJECT_RULES, description="repository or product")
     run_id: Series[str] = _field(*_NAME_RULES, description="run that tests the change")
     path: Series[str] = _field(*_NAME_RULES, _PATH, description="path within the repository")
     added: Series[pd.Int64Dtype] = _field(

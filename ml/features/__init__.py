@@ -11,7 +11,7 @@ import pandas as pd
 
 from ml.features import changes, facts, pairs, test_history
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
-from ml.schemas import FEATURES, TestSelectionFrame, columns
+from ml.schemas import TestSelectionFrame, columns
 
 KEYS = ("query_no", "series_no", "outcome")
 __all__ = ["NEXT_RUN", "Context", "Queries", "build"]

@@ -1,6 +1,6 @@
 """The calls to Delta that reading and writing share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -25,6 +25,30 @@ def scan(delta: DeltaTable, columns: list[str] | None = None, where: str | None 
         found = pa.table(delta.scan(columns=names, predicate=where))
     # The scan answers with string views, which Arrow can neither join nor group.
     return found.select(names).cast(pa.schema([schema.field(name) for name in names]))
+
+
+def merge(delta: DeltaTable, rows: pa.Table, keys: Sequence[str], sequence: int) -> None:
+    """Replace stored rows by those with the same values of `keys` and add the others, in one commit.
+
+    Columns that a table does not have yet are added; a column that `rows` lacks becomes null in them. Only files of
+    the rows' partitions are read.
+    """
+    schema = schema_of(delta)
+    for field in schema:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    with explained(delta.table_uri):
+        merger = delta.merge(
+            rows,
+            " AND ".join(f"stored.{key} = delivered.{key}" for key in keys),
+            source_alias="delivered",
+            target_alias="stored",
+            merge_schema=len(rows.column_names) > len(schema.names),
+            # Not streamed: Delta then knows the rows' partitions before it opens a file.
+            streamed_exec=False,
+            commit_properties=stamp(sequence),
+        )
+        merger.when_matched_update_all(except_cols=list(keys)).when_not_matched_insert_all().execute()
 
 
 def stamp(sequence: int) -> CommitProperties:

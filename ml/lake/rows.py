@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml.errors import LakeError
-from ml.schemas import LAKE_TABLES
+from ml.schemas import LAKE_TABLES, MAX_PROJECT_BYTES
 
 CONFLICT = "conflicts_with_stored_row"
 ORPHAN = "no_such_run"
@@ -25,7 +25,6 @@ NO_PARTITION = "-"
 RUN = ("project", "run_id", "attempt")
 _ROW = "__row"
 _VALUE_CHARS = 200
-_PARTITION_BYTES = 80  # percent-encoded in a folder name: at most 240 of the 255 bytes that file systems allow
 _ARROW = {
     "str": pa.string(),
     "int64": pa.int64(),
@@ -41,12 +40,13 @@ class Separated:
     """Rows of a batch held against the stored ones.
 
     `fresh` keeps the order of the batch. `conflicts` has the columns of the batch plus `__column`, the first column
-    that differs from the row that came first.
+    that differs from the row that came first. `updates` has the columns of `fresh`: rows that replace a stored one.
     """
 
     fresh: pa.Table
     duplicates: int
     conflicts: pa.Table
+    updates: pa.Table
 
 
 def delta_schema(table: str) -> pa.Schema:
@@ -100,13 +100,13 @@ def check_projects(projects: Iterable[str]) -> None:
     for project in projects:
         if not usable_as_partition(project):
             raise LakeError(
-                f"project {project[:_VALUE_CHARS]!r} cannot name a partition: expected 1 to {_PARTITION_BYTES} bytes"
+                f"project {project[:_VALUE_CHARS]!r} cannot name a partition: expected 1 to {MAX_PROJECT_BYTES} bytes"
             )
 
 
 def usable_as_partition(value: str) -> bool:
     """Whether a text fits a partition folder's name once it is percent-encoded."""
-    return 0 < len(value.encode()) <= _PARTITION_BYTES
+    return 0 < len(value.encode()) <= MAX_PROJECT_BYTES
 
 
 def with_start_day(runs: pa.Table) -> pa.Table:
@@ -129,9 +129,7 @@ def with_run_day(table: str, rows: pa.Table, runs: pa.Table) -> tuple[pa.Table, 
     """
     keys = list(RUN if table == "test_results" else RUN[:2])
     days = runs.group_by(keys).aggregate([("day", "min")]).rename_columns([*keys, "day"])
-    numbered = rows.select(keys).append_column(_ROW, pa.array(np.arange(rows.num_rows)))
-    joined = numbered.join(days, keys, join_type="left outer").sort_by(_ROW)
-    placed = rows.append_column("day", joined["day"])
+    placed = rows.append_column("day", _matched_days(rows, days, keys))
     known = pc.is_valid(placed["day"])
     return placed.filter(known), rows.filter(pc.invert(known))
 
@@ -158,7 +156,35 @@ def separate(stored: pa.Table, incoming: pa.Table, keys: tuple[str, ...]) -> Sep
     differs = pc.is_valid(differing)
     conflicts = incoming.take(pc.subtract(pairs[_ROW], stored.num_rows)).append_column("__column", differing)
     conflicts = conflicts.filter(differs)
-    return Separated(fresh, len(repeats) - conflicts.num_rows, conflicts)
+    return Separated(fresh, len(repeats) - conflicts.num_rows, conflicts, fresh.slice(0, 0))
+
+
+def separate_runs(stored: pa.Table, incoming: pa.Table) -> Separated:
+    """`separate` for runs: a stored run that has no `finished_at` yet is replaced instead of contradicted.
+
+    A CI system announces a run and delivers it again when it is finished. The update keeps the stored `day`, whatever
+    its start: the run's results and files lie in the partition of that day, and equal keys must go on meeting there.
+    """
+    part = separate(stored, incoming, RUN)
+    unfinished = stored.filter(pc.is_null(stored["finished_at"])).select([*RUN, "day"])
+    days = _matched_days(part.conflicts, unfinished, RUN)
+    is_update = pc.is_valid(days)
+    again = part.conflicts.drop_columns(["__column", "day"]).append_column("day", days).filter(is_update)
+    update = separate(again.slice(0, 0), again, RUN)
+    return Separated(
+        part.fresh,
+        part.duplicates + update.duplicates,
+        pa.concat_tables(
+            [part.conflicts.filter(pc.invert(is_update)), update.conflicts.select(part.conflicts.column_names)]
+        ),
+        update.fresh,
+    )
+
+
+def _matched_days(rows: pa.Table, days: pa.Table, keys: Iterable[str]) -> pa.ChunkedArray:
+    """For each row, in order, the `day` of the one row of `days` with the same key; null without one."""
+    numbered = rows.select(list(keys)).append_column(_ROW, pa.array(np.arange(rows.num_rows)))
+    return numbered.join(days, list(keys), join_type="left outer").sort_by(_ROW)["day"]
 
 
 def _first_difference(left: pa.Table, right: pa.Table, names: list[str]) -> pa.ChunkedArray:

@@ -18,7 +18,7 @@ from deltalake.exceptions import CommitFailedError
 
 from ml.errors import LakeError
 from ml.lake import rows
-from ml.lake.delta import APP_ID, explained, literal, literals, scan, schema_of, stamp
+from ml.lake.delta import APP_ID, explained, literal, literals, merge, scan, schema_of, stamp
 from ml.schemas import KEYS, LAKE_TABLES
 
 FIRST_VERSIONS: Mapping[str, int] = dict.fromkeys(LAKE_TABLES, 0)
@@ -34,12 +34,15 @@ _CONFIGURATION = {
 class Appended:
     """What one batch did to the lake; `versions` and the counts are per table.
 
-    `conflicts` has the columns of `rejected_rows`: rows that contradict a stored one, and rows without a run. They
-    are in the lake's `rejected_rows` too. `data_until` is the latest `known_at` of the new runs, None without any.
+    `counts` are rows that a table did not have, `updates` (of `runs`, the only table that has them) rows that replaced
+    a stored one. `conflicts` has the columns of `rejected_rows`: rows that contradict a stored one, and rows without a
+    run. They are in the lake's `rejected_rows` too. `data_until` is the latest `known_at` of the new and updated runs,
+    None without any.
     """
 
     versions: Mapping[str, int]
     counts: Mapping[str, int]
+    updates: Mapping[str, int]
     duplicates: Mapping[str, int]
     conflicts: pd.DataFrame
     data_until: datetime | None
@@ -112,6 +115,7 @@ class Lake:
     ) -> Appended:
         """Append what is new in a batch: at most one commit per table.
 
+        A stored run without `finished_at` that the batch delivers with other content is replaced in the same commit.
         Reads the runs of the batch's projects and the (project, day) partitions that the batch touches, nothing else.
         Columns that a table does not have yet are added to it as nullable ones.
 
@@ -141,14 +145,21 @@ class Lake:
         refused += [incoming["rejected_rows"]] if "rejected_rows" in incoming else []
         fresh = {table: part.fresh for table, part in parts.items()}
         fresh |= {"rejected_rows": _placed_rejected(refused)} if refused else {}
+        updates = {table: part.updates for table, part in parts.items() if part.updates.num_rows}
         for table, data in fresh.items():
-            self._write(table, tables[table], data, sequence)
+            if table in updates:
+                merge(tables[table], pa.concat_tables([updates[table], data]), (*_PARTITIONS, *KEYS[table]), sequence)
+            else:
+                self._write(table, tables[table], data, sequence)
         return Appended(
             versions={table: delta.version() for table, delta in tables.items()},
             counts={table: fresh[table].num_rows if table in fresh else 0 for table in LAKE_TABLES},
+            updates={"runs": updates["runs"].num_rows if "runs" in updates else 0},
             duplicates={table: parts[table].duplicates if table in parts else 0 for table in KEYS},
             conflicts=conflicts,
-            data_until=_data_until(fresh["runs"]) if "runs" in fresh else None,
+            data_until=_data_until(pa.concat_tables([parts["runs"].fresh, parts["runs"].updates]))
+            if "runs" in parts
+            else None,
         )
 
     def _write(self, table: str, delta: DeltaTable, data: pa.Table, sequence: int) -> None:
@@ -264,7 +275,8 @@ def _new_rows(
             data, orphans = rows.with_run_day(table, incoming[table], run_days)
             rejected += [rows.as_rejected(table, orphans, rows.ORPHAN)] if orphans.num_rows else []
             stored = _stored(tables[table], data, run_days)
-        part = parts[table] = rows.separate(stored, data, KEYS[table])
+        part = rows.separate_runs(stored, data) if table == "runs" else rows.separate(stored, data, KEYS[table])
+        parts[table] = part
         rejected += [rows.as_rejected(table, part.conflicts, rows.CONFLICT)] if part.conflicts.num_rows else []
         if table == "runs":
             run_days = pa.concat_tables([run_days, part.fresh.select(run_days.column_names)])
@@ -272,7 +284,7 @@ def _new_rows(
 
 
 def _stored(delta: DeltaTable, data: pa.Table, run_days: pa.Table) -> pa.Table:
-    """Stored rows of every day on which an attempt of one of the batch's runs started.
+    """Stored rows of every day under which an attempt of one of the batch's runs is kept.
 
     All attempts, because a file's day is that of the earliest attempt known when it was stored.
     """

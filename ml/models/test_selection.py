@@ -1,7 +1,5 @@
 """Which tests a change needs: the chance that a test fails in a run, from what was known when the run started."""
 
-from collections.abc import Callable, Mapping
-
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -96,24 +94,21 @@ def _last_execution_failed(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: values.where(passed, rows[name]) for name, values in changed.items()})
 
 
-CANDIDATES: Mapping[str, Callable[[int, int], object]] = {
-    "logistic_regression": _logistic_regression,
-    "random_forest": _random_forest,
-    "gradient_boosting": _gradient_boosting,
-}
-BASELINES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "recently_failed_first": _recently_failed_first,
-    "failure_rate_with_decay": _failure_rate_with_decay,
-    "failure_rate_per_second": _failure_rate_per_second,
-    "random": _random,
-}
-
 SPEC = ModelSpec(
     name="test_selection",
     label="failed",
     features=FEATURES,
-    candidates=CANDIDATES,
-    baselines=BASELINES,
+    candidates={
+        "logistic_regression": _logistic_regression,
+        "random_forest": _random_forest,
+        "gradient_boosting": _gradient_boosting,
+    },
+    baselines={
+        "recently_failed_first": _recently_failed_first,
+        "failure_rate_with_decay": _failure_rate_with_decay,
+        "failure_rate_per_second": _failure_rate_per_second,
+        "random": _random,
+    },
     rules=(
         Rule("row_order", RuleKind.SAME, _other_row_order),
         Rule("renamed_run", RuleKind.SAME, _other_run_id),

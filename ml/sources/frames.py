@@ -18,7 +18,7 @@ FILE_COLUMNS = schemas.columns(schemas.ChangedFiles)
 
 
 class RowsOfRuns:
-    """Collects the rows of a batch, run by run.
+    """Collects the rows of a batch, run by run; changed files that repeat an earlier row are left out.
 
     Frames: strings are object with None, `attempt` int64, moments datetime64[us, UTC], `duration_s` float64,
     `imputed` bool, `added`/`deleted` Int64; in `test_results`, `project`, `variant`, `test_id` and `outcome` are
@@ -58,7 +58,8 @@ class RowsOfRuns:
 
     def _file_frame(self) -> pd.DataFrame:
         frame = pd.DataFrame(self._files, columns=FILE_COLUMNS, dtype=object)
-        return frame.astype({"added": "Int64", "deleted": "Int64"})
+        # Each attempt of a run lists the change anew; rows that differ are for the contract to judge.
+        return frame.astype({"added": "Int64", "deleted": "Int64"}).drop_duplicates(ignore_index=True)
 
     def _result_frame(self) -> pd.DataFrame:
         counts = [len(report.test_ids) for _, _, report in self._reports]

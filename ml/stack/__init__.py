@@ -14,7 +14,7 @@ from ml.settings import PREFIX, Settings
 from ml.stack.services import ROOT, Stack, prepare
 from ml.stack.supervisor import end_session, read_state
 
-START_TIMEOUT_S = 400
+START_TIMEOUT_S = 1_200
 CLOCK_SLACK_S = 60
 
 

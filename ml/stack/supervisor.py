@@ -27,7 +27,7 @@ from ml.stack.services import Service, Stack, prepare
 from ml.warehouse import migrate
 
 log = logging.getLogger("fourgate.stack")
-START_TIMEOUT_S = 180
+START_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 15
 MAX_RESTARTS = 5
 

@@ -12,7 +12,7 @@ import pandas as pd
 from ml import sources, validation
 from ml.batch_quality import BatchHistory, judge_batch
 from ml.errors import ContractError, SourceError
-from ml.lake import FIRST_VERSIONS, Lake
+from ml.lake import FIRST_VERSIONS, Appended, Lake
 from ml.schemas import KEYS
 from ml.settings import Settings
 from ml.spec import Batch, Interval, Parsed, Snapshot
@@ -89,6 +89,9 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
 def append(settings: Settings, references: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Put validated batches into the lake, each exactly once, in the order given.
 
+    Returns:
+        the head snapshot and counts; `new_rows` are rows that the lake did not have and runs that it updated.
+
     Raises:
         ContractError: a batch as a whole breaks its contract; the others are in the lake all the same.
     """
@@ -99,10 +102,10 @@ def append(settings: Settings, references: Sequence[Mapping[str, Any]]) -> dict[
         if not reference["passed"]:
             continue
         with open_warehouse(settings) as warehouse, warehouse.lake_lock(LOCK_TIMEOUT_S):
-            record = _append_one(settings, lake, warehouse, reference)
-            if record is not None:
-                new_rows += sum(record.row_counts[name] for name in KEYS)
-                duplicates += sum(record.duplicates.values())
+            done = _append_one(settings, lake, warehouse, reference)
+            if done is not None:
+                new_rows += sum(done.counts[name] for name in KEYS) + sum(done.updates.values())
+                duplicates += sum(done.duplicates.values())
             found = warehouse.head()
             snapshot_id = found.snapshot_id if found else None
     refused = [reference for reference in references if not reference["passed"]]
@@ -119,10 +122,11 @@ def replay(settings: Settings, batch_id: str, as_of: datetime) -> dict[str, Any]
     return append(settings, [{**checked, "batch_id": f"{batch_id}@{as_of:%Y%m%dT%H%M%S}", "staged": batch_id}])
 
 
-def _append_one(
-    settings: Settings, lake: Lake, warehouse: Warehouse, reference: Mapping[str, Any]
-) -> BatchRecord | None:
-    """Append one batch under the lake lock; None when the ledger has it already."""
+def _append_one(settings: Settings, lake: Lake, warehouse: Warehouse, reference: Mapping[str, Any]) -> Appended | None:
+    """Append one batch under the lake lock; None when the ledger has it already.
+
+    The ledger's row counts are rows added: over all batches they sum up to the tables, so updates are not among them.
+    """
     batch_id = str(reference["batch_id"])
     if warehouse.find_batch(batch_id) is not None:
         return None
@@ -153,7 +157,7 @@ def _append_one(
         as_of=datetime.fromisoformat(str(reference["as_of"])),
     )
     warehouse.record_batch(record, sequence)
-    return record
+    return done
 
 
 def _batch(reference: Mapping[str, Any]) -> Batch:

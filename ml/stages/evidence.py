@@ -1,5 +1,6 @@
 """What each gate judges, gathered from the frames, the warehouse and the registry."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml import models, training, validation
+from ml import metrics, models, training, validation
 from ml.gates.evidence import (
     ConsistencyEvidence,
     Evidence,
@@ -22,7 +23,7 @@ from ml.gates.evidence import (
 from ml.schemas import TestSelectionFrame
 from ml.settings import Settings
 from ml.spec import Interval, ModelVersion, Split
-from ml.stages.opening import open_registry, open_warehouse
+from ml.stages.opening import candidate_folder, open_registry, open_warehouse
 from ml.training import FitOptions
 from ml.training.periods import Period
 
@@ -49,6 +50,9 @@ def quality(settings: Settings, candidate: Mapping[str, Any]) -> QualityEvidence
     spec = models.load_model(candidate["model"])
     with open_warehouse(settings) as warehouse:
         ledger = warehouse.batches(candidate["project"], int(candidate["snapshot_id"]))
+        champion = warehouse.champion(candidate["model"], candidate["project"])
+    # the champion's periods lie beside what was computed for it; on another machine its used period still counts
+    judged = candidate_folder(settings, champion.version) / "candidate.json" if champion else None
     batches = pd.DataFrame(
         {
             "score": ledger["quality_score"].astype(float),
@@ -65,13 +69,14 @@ def quality(settings: Settings, candidate: Mapping[str, Any]) -> QualityEvidence
         train_rows=len(fit),
         train_failures=int(fit["failed"].sum()),
         test_rows=len(test),
-        test_failing_runs=int(test.loc[test["failed"], "run_id"].nunique()),
+        test_failing_runs=len(metrics.ranking_by_run(test.assign(score=0.0), "score", "all")),
         null_rates={name: float(frame[name].isna().mean()) for name in spec.features},
         contract_violations=validation.count_violations(frame, TestSelectionFrame),
         clock=settings.clock,
         freshness_h=age.total_seconds() / 3600 if settings.clock == "wall" else None,
         split=split,
         labels_known_at={name: None if pd.isna(at) else at.to_pydatetime() for name, at in learned.items()},
+        champion_split=split_of(json.loads(judged.read_text())) if judged and judged.exists() else None,
     )
 
 

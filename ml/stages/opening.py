@@ -13,7 +13,7 @@ from ml.errors import NotEnoughData, SettingsError
 from ml.lake import Lake
 from ml.registry import Registry
 from ml.settings import Settings
-from ml.spec import Interval, Snapshot
+from ml.spec import Interval, ModelVersion, Snapshot
 from ml.warehouse import Warehouse
 
 HISTORY_TABLES = ("runs", "test_results", "changed_files")
@@ -101,6 +101,11 @@ def folder_of(settings: Settings, kind: str, key: str) -> Path:
     folder = settings.home.absolute() / kind / key
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def candidate_folder(settings: Settings, version: ModelVersion) -> Path:
+    """Folder of what was computed for one logged version."""
+    return folder_of(settings, "candidates", key_of(version.model, version.project, version.version))
 
 
 def report_url(settings: Settings, path: str) -> str:

@@ -19,7 +19,17 @@ from ml.registry import Registry
 from ml.settings import GATES, Settings
 from ml.spec import Interval, ModelSpec, ModelVersion, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
-from ml.stages.opening import folder_of, head, key_of, now, open_registry, open_warehouse, report_url, write_json
+from ml.stages.opening import (
+    candidate_folder,
+    folder_of,
+    head,
+    key_of,
+    now,
+    open_registry,
+    open_warehouse,
+    report_url,
+    write_json,
+)
 from ml.stages.preparation import FEATURE_SET, code_version
 from ml.training import FitOptions, Fitted
 from ml.warehouse import Champion, Judgement, Promotion, Route
@@ -47,7 +57,7 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         champion = warehouse.champion(spec.name, frame["project"])
         used = warehouse.used_periods(spec.name, frame["project"])
     try:
-        split = training.split_by_time(training.runs_of(rows), _test_period(rows, used, settings))
+        split = training.split_by_time(training.runs_of(rows), _test_period(spec.name, rows, used, settings))
         options = FitOptions(settings.seed, settings.threads, settings.outage_share)
         fitted = training.fit_candidates(spec, rows, split, options)
         chosen = training.choose(spec, fitted, rows, split)
@@ -134,11 +144,6 @@ def rollback(settings: Settings, model: str, project: str, as_of: datetime | Non
     }
 
 
-def candidate_folder(settings: Settings, version: ModelVersion) -> Path:
-    """Folder of what was computed for one logged version."""
-    return folder_of(settings, "candidates", key_of(version.model, version.project, version.version))
-
-
 def newest_candidate(settings: Settings, model: str, project: str) -> dict[str, Any]:
     """Reference of the candidate trained last.
 
@@ -155,7 +160,7 @@ def newest_candidate(settings: Settings, model: str, project: str) -> dict[str, 
     return max(found, key=lambda candidate: int(candidate["version"]["version"]))
 
 
-def _test_period(rows: pd.DataFrame, used: list[Interval], settings: Settings) -> Interval:
+def _test_period(model: str, rows: pd.DataFrame, used: list[Interval], settings: Settings) -> Interval:
     """What the candidate is judged on: the latest runs that promoted nobody yet, with an end that can be stored."""
     runs = training.runs_of(rows)
     if runs.empty:
@@ -166,7 +171,7 @@ def _test_period(rows: pd.DataFrame, used: list[Interval], settings: Settings) -
         return Interval(runs["started_at"].iloc[first].to_pydatetime(), end)
     start = max(period.end for period in used if period.end is not None)
     fresh = runs.loc[runs["started_at"] >= start]
-    needed = load_thresholds(settings.gates_file, "").statistical.min_failing_runs
+    needed = load_thresholds(settings.gates_file, model).statistical.min_failing_runs
     failing = int(fresh["is_failing"].sum())
     if failing < needed:
         raise NotEnoughData(

@@ -260,7 +260,9 @@ def test_block_length_comes_from_earlier_periods_only(frame, split):
     later = frame["started_at"] >= split.test.start
     changed = frame.assign(failed=np.where(later, ~frame["failed"], frame["failed"]))
     blocks = [training.period_block(small_spec(), one, split, "test") for one in (frame, changed)]
-    assert blocks[0] == blocks[1] >= 1
+    assert blocks[0] == blocks[1]
+    # About 140 earlier runs, most of them ranked.
+    assert blocks[0] >= 5
 
 
 # -- records

@@ -35,7 +35,7 @@ def with_future(frames: History) -> History:
     """The history with a later run, a run that overlaps the last one, and one that starts with it; all of them fail."""
     last = frames["runs"].sort_values("started_at").iloc[-1]
     tests = frames["test_results"][["variant", "test_id"]].drop_duplicates().to_dict("records")
-    tests.append({"variant": "linux", "test_id": "org.acme.core.TestParserNew"})
+    tests += [{"variant": "linux", "test_id": f"org.acme.later.TestLater{i}"} for i in range(12)]
     start = (last["started_at"] - at(0)).total_seconds() / 60
     about = {"branch": "topic", "change_id": "7", "author_id": "ann"}
     runs = [

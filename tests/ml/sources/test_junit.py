@@ -105,6 +105,28 @@ def test_a_run_is_rows_of_three_tables_in_the_columns_and_types_of_their_contrac
     assert [str(kind) for kind in changed.dtypes[["added", "deleted", "path"]]] == ["Int64", "Int64", "object"]
 
 
+def test_attempts_of_one_run_that_list_the_same_files_give_each_file_once(history: Path) -> None:
+    listed = [{"path": "a.py", "added": 3, "deleted": None}, {"path": "b.py", "added": 1, "deleted": 0}]
+    write_run(history / "first", changed_files=listed)
+    write_run(history / "second", "r1", "2026-01-01T01:00:00Z", attempt=2, changed_files=listed)
+    changed = collect(history).frames["changed_files"]
+    assert changed[["run_id", "path", "added"]].to_numpy().tolist() == [["r1", "a.py", 3], ["r1", "b.py", 1]]
+    assert list(changed.index) == [0, 1]
+    assert str(changed["deleted"].dtype) == "Int64"
+
+
+def test_attempts_that_differ_about_a_file_leave_it_to_the_contract(history: Path) -> None:
+    write_run(history / "first", changed_files=[{"path": "a.py", "added": 3}])
+    write_run(history / "second", "r1", "2026-01-01T01:00:00Z", attempt=2, changed_files=[{"path": "a.py", "added": 4}])
+    assert list(collect(history).frames["changed_files"]["added"]) == [3, 4]
+
+
+def test_the_same_path_in_two_runs_is_two_rows(history: Path) -> None:
+    for run_id in ("r1", "r2"):
+        write_run(history / run_id, run_id, changed_files=[{"path": "a.py", "added": 3}])
+    assert list(collect(history).frames["changed_files"]["run_id"]) == ["r1", "r2"]
+
+
 def test_empty_frames_have_the_same_columns_and_types(history: Path) -> None:
     stray = history / "stray.xml"
     stray.write_text("<testsuite/>")

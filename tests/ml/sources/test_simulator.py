@@ -315,9 +315,6 @@ def test_manifests_say_what_the_frames_say(small: History, folder: Path) -> None
     assert [path.name for path in (folder / "run-00041").iterdir()] == ["manifest.json"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="xml_stream reads &amp; in an attribute as &#38; (lxml target parser, resolve_entities=False)"
-)
 def test_the_junit_source_reads_back_the_frames(small: History, folder: Path, tmp_path: Path) -> None:
     limits = Limits(max_payload_bytes=1_000_000, author_salt="salt")
     source = JUnit(folder, tmp_path / "landing", limits)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.sources.reports import ReportRows, read_report
+from ml.sources.reports import ReportRows, read_report, xml_stream
 
 MAX_BYTES = 1_000_000
 GOOD = '<testsuite name="S"><testcase name="a"/><testcase name="b"><failure/></testcase></testsuite>'
@@ -59,7 +59,29 @@ def test_any_document_type_is_refused_wherever_it_stands(report: str) -> None:
     assert reasons(("\ufeff" + report).encode("utf-16-le")) == ["forbidden_dtd"]
 
 
+def test_escaped_characters_of_attributes_are_read_as_what_they_stand_for() -> None:
+    report = (
+        b'<testsuite name="R&amp;D"><testcase name="a &lt; b &#38;&#x26; &quot;c&quot; &amp;lt;" time="1"/></testsuite>'
+    )
+    assert read_report(report, MAX_BYTES).test_ids == ['R&D::a < b && "c" &lt;']
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_entities_are_refused_before_they_are_declared_however_the_payload_is_cut(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(xml_stream, "CHUNK", size)
+    report = b'<testsuite name="&x;"><testcase name="&x;"/></testsuite>'
+    external = b'<!DOCTYPE t [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + report
+    parameter = b'<!DOCTYPE t [<!ENTITY % p SYSTEM "http://127.0.0.1:9/x.dtd"> %p;]>' + report
+    for payload in (bomb("&l9;"), external, parameter):
+        rows = read_report(payload, MAX_BYTES)
+        assert [refusal.reason for refusal in rows.refused] == ["forbidden_dtd"]
+        assert rows.test_ids == []
+
+
 def test_an_undeclared_entity_is_refused() -> None:
+    assert reasons(b'<testsuite name="&x;"><testcase name="a"/></testsuite>') == ["malformed_xml"]
     assert reasons(b'<testsuite name="S"><testcase name="a">&x;</testcase></testsuite>') == ["malformed_xml"]
 
 

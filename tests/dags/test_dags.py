@@ -1,0 +1,105 @@
+"""The DAG files as Airflow reads them, in a process of its own: Airflow reads its settings on import."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+READ = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from airflow.dag_processing.dagbag import DagBag
+before = set(sys.modules)
+bag = DagBag(dag_folder=sys.argv[1])
+heavy = {"pandas", "sklearn", "mlflow", "evidently", "pandera", "great_expectations", "duckdb", "deltalake", "ml.stages"}
+print("RESULT" + json.dumps({
+    "errors": bag.import_errors,
+    "heavy": sorted(heavy & (set(sys.modules) - before)),
+    "dags": {dag.dag_id: {
+        "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+        "retries": [task.retries for task in dag.tasks],
+        "timeouts": [task.execution_timeout is not None for task in dag.tasks],
+        "owners": sorted({task.owner for task in dag.tasks}),
+        "tags": sorted(dag.tags), "doc": dag.doc_md or "", "params": sorted(dag.params),
+        "max_active_runs": dag.max_active_runs, "catchup": dag.catchup,
+        "assets": sorted(a.name for task in dag.tasks for a in task.outlets),
+        "schedule": type(dag.timetable).__name__,
+    } for dag in bag.dags.values()},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}",
+    }
+    command = [sys.executable, "-c", READ, str(ROOT / "dags")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=home)
+    assert "RESULT" in done.stdout, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.split("RESULT", 1)[1]))
+
+
+def test_every_file_loads_and_the_bag_is_as_the_architecture_says(bag: dict[str, Any]) -> None:
+    assert bag["errors"] == {}
+    assert set(bag["dags"]) == {
+        "collect_ci_data",
+        "detect_drift_test_selection",
+        "train_test_selection",
+        "publish_test_selection",
+        "monitor_models",
+        "maintain",
+        "roll_back_champion",
+    }
+
+
+def test_parsing_imports_no_heavy_library(bag: dict[str, Any]) -> None:
+    assert bag["heavy"] == []
+
+
+def test_four_gates_stand_between_fit_and_promote(bag: dict[str, Any]) -> None:
+    tasks = bag["dags"]["train_test_selection"]["tasks"]
+    gates = {f"retrain.{gate}" for gate in ("data_quality", "statistical", "stability", "consistency")}
+    assert gates <= set(tasks["retrain.fit"])
+    assert all(tasks[gate] == ["retrain.promote"] for gate in gates)
+
+
+def test_assets_connect_the_dags(bag: dict[str, Any]) -> None:
+    emitted = {dag_id: dag["assets"] for dag_id, dag in bag["dags"].items()}
+    assert emitted["collect_ci_data"] == ["ci_history"]
+    assert emitted["detect_drift_test_selection"] == ["drift_test_selection"]
+    assert emitted["train_test_selection"] == ["champion_test_selection"]
+    assert emitted["roll_back_champion"] == ["champion_test_selection"]
+    assert emitted["publish_test_selection"] == []
+
+
+def test_every_dag_retries_times_out_has_an_owner_tags_and_triage_notes(bag: dict[str, Any]) -> None:
+    for dag_id, dag in bag["dags"].items():
+        assert min(dag["retries"]) >= 1, dag_id
+        assert all(dag["timeouts"]), dag_id
+        assert dag["owners"] == ["fourgate"], dag_id
+        assert "fourgate" in dag["tags"], dag_id
+        assert dag["max_active_runs"] == 1, dag_id
+        assert dag["catchup"] is False, dag_id
+        assert "**Red is real when:**" in dag["doc"], dag_id
+        assert "**Mend:**" in dag["doc"], dag_id
+
+
+def test_every_form_lets_a_person_set_the_moment(bag: dict[str, Any]) -> None:
+    without = [dag_id for dag_id, dag in bag["dags"].items() if "as_of" not in dag["params"]]
+    assert without == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.name)
+def test_a_dag_file_is_a_page(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 100

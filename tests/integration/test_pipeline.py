@@ -1,0 +1,150 @@
+"""Every stage on real PostgreSQL, MLflow and Delta, scored against the truth of a simulated world."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from ml.errors import ArtifactRefused, WarehouseError
+from ml.settings import GATES, Settings
+from ml.sources.simulator import World, simulate, write_history
+from ml.stages import collection, evidence, maintenance, opening, preparation, reporting, retraining, serving
+
+MODEL = "test_selection"
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+WORLD = World(run_count=320, module_count=6, tests_per_module=6, regression_rate=0.3)
+PROJECT = WORLD.project
+
+pytestmark = pytest.mark.integration
+
+
+def collect(settings: Settings, folder: Path) -> dict[str, Any]:
+    batches = collection.fetch(settings, str(folder))
+    return collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
+
+
+def retrain(settings: Settings) -> dict[str, Any]:
+    candidate = retraining.train(settings, preparation.features(settings, MODEL, PROJECT))
+    if candidate["version"] is None:
+        return candidate
+    verdicts = [retraining.judge(settings, gate, candidate) for gate in GATES]
+    return retraining.promote(settings, candidate, verdicts)
+
+
+def test_a_history_becomes_predictions_that_find_the_true_regressions(fourgate: Settings, tmp_path: Path) -> None:
+    world = simulate(WORLD)
+    write_history(world, tmp_path / "history")
+
+    first = collect(fourgate, tmp_path / "history")
+    assert first["new_rows"] == len(world.runs) + len(world.test_results) + len(world.changed_files)
+    assert collect(fourgate, tmp_path / "history")["new_rows"] == 0
+
+    drift = preparation.drift(fourgate, MODEL)
+    assert [report["retrain"] for report in drift] == [False]
+    assert "no champion yet" in drift[0]["summary"]
+
+    outcome = retrain(fourgate)
+    assert outcome["promoted"], outcome["reason"]
+    assert outcome["route"] == "first"
+
+    again = retrain(fourgate)
+    assert again["version"] is None
+    assert "0 runs failed since" in again["reason"]
+
+    published = serving.publish(fourgate, MODEL)
+    assert serving.publish(fourgate, MODEL) == published
+    state = reporting.status(fourgate, MODEL)["projects"][0]
+    assert state["is_published"]
+    assert state["published_rows"] == published[0]["rows"] > 0
+    assert [verdict["status"] for verdict in state["verdicts"]] == ["pass"] * 4
+    assert _mean_apfd(state, "candidate") > max(
+        _mean_apfd(state, name) for name in state["comparison"] if name != "candidate"
+    )
+
+    measured = serving.monitor(fourgate, MODEL)
+    assert measured[0]["measures"]["runs"] > 0 if "runs" in measured[0]["measures"] else measured[0]["measures"]
+
+    _a_tampered_model_is_refused(fourgate)
+    _a_rollback_without_a_previous_champion_says_so(fourgate)
+    kept = maintenance.maintain(fourgate, 24, NOW)
+    assert kept["snapshot_id"] > first["snapshot_id"]
+    assert serving.publish(fourgate, MODEL)[0]["rows"] == published[0]["rows"]
+
+
+def _mean_apfd(state: dict[str, Any], name: str) -> float:
+    return float(state["comparison"][name]["apfd"].value)
+
+
+def _a_tampered_model_is_refused(settings: Settings) -> None:
+    with opening.open_warehouse(settings) as warehouse:
+        champion = warehouse.champion(MODEL, PROJECT)
+    assert champion is not None
+    with pytest.raises(ArtifactRefused, match="SHA-256"):
+        opening.open_registry(settings).load(replace(champion.version, sha256="0" * 64))
+
+
+def _a_rollback_without_a_previous_champion_says_so(settings: Settings) -> None:
+    with pytest.raises(WarehouseError, match="no previous champion"):
+        retraining.rollback(settings, MODEL, PROJECT, None, "a test")
+
+
+def test_a_history_too_small_says_so_with_the_numbers(fourgate: Settings, tmp_path: Path) -> None:
+    write_history(simulate(replace(WORLD, run_count=12)), tmp_path / "history")
+    collect(fourgate, tmp_path / "history")
+    candidate = retrain(fourgate)
+    assert candidate["version"] is None
+    assert "needs" in candidate["reason"] or "needed" in candidate["reason"]
+    assert any(letter.isdigit() for letter in candidate["reason"])
+    assert serving.publish(fourgate, MODEL) == []
+
+
+def test_a_candidate_on_a_used_period_is_refused_by_the_gate(fourgate: Settings, tmp_path: Path) -> None:
+    write_history(simulate(WORLD), tmp_path / "history")
+    collect(fourgate, tmp_path / "history")
+    candidate = retraining.train(fourgate, preparation.features(fourgate, MODEL, PROJECT))
+    verdicts = [retraining.judge(fourgate, gate, candidate) for gate in GATES]
+    assert retraining.promote(fourgate, candidate, verdicts)["promoted"]
+
+    rival = {**candidate, "version": {**candidate["version"], "version": "999"}, "champion_version": "1"}
+    verdict = retraining.judge(fourgate, "statistical", rival)
+    assert verdict["status"] != "pass"
+    reuse = next(check for check in verdict["checks"] if check["name"] == "test_period_reuse")
+    assert not reuse["passed"]
+    assert evidence.split_of(candidate).test.end is not None
+
+
+def test_bad_rows_are_kept_with_their_reason_and_the_rest_goes_on(fourgate: Settings, tmp_path: Path) -> None:
+    write_history(simulate(replace(WORLD, run_count=30)), tmp_path / "history")
+    run = tmp_path / "history" / "run-00003"
+    report = next(run.rglob("*.xml"))
+    report.write_text(
+        '<testsuite name="s"><testcase classname="shop.X" name="negative" time="-4"/>'
+        '<testcase classname="shop.X" name="&lt;script&gt;alert(1)&lt;/script&gt;" time="1"/>'
+        '<testcase classname="shop.X" name="drop table prediction; --" time="1"/>'
+        '<testcase classname="shop.X" name="line&#10;break" time="1"/></testsuite>'
+    )
+    (tmp_path / "history" / "run-00004" / "bomb.xml").write_text(
+        '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><testsuite>&b;</testsuite>'
+    )
+    collect(fourgate, tmp_path / "history")
+    with opening.open_warehouse(fourgate) as warehouse:
+        head = opening.head(warehouse)
+    lake = opening.open_lake(fourgate)
+    rejected = lake.read("rejected_rows", head.versions["rejected_rows"]).to_pandas()
+    assert set(rejected["reason"]) == {"negative", "control_character", "forbidden_dtd"}
+    names = lake.read("test_results", head.versions["test_results"], PROJECT, ["test_id"]).column("test_id").to_pylist()
+    assert "shop.X::<script>alert(1)</script>" in names
+    assert "shop.X::drop table prediction; --" in names
+
+
+def test_the_reader_can_read_predictions_and_nothing_else(postgres: Any) -> None:
+    connection = psycopg2.connect(postgres.reader_dsn)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM fourgate.current_prediction")
+        assert cursor.fetchone() == (0,)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege), connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM fourgate.prediction")
+    connection.close()

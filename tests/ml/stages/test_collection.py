@@ -1,0 +1,79 @@
+"""Collecting: what a second delivery of a history does to the lake and to the ledger."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from ml.settings import Settings
+from ml.stages import collection
+from ml.stages.opening import open_lake, open_warehouse
+from tests.history_builders import write_report, write_run
+from tests.lake_builders import stored
+from tests.postgres import Postgres
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+START, FINISH = "2026-01-01T00:00:00Z", "2026-01-01T00:30:00Z"
+CHANGE = [{"path": "a.py", "added": 1, "deleted": 0}]
+
+
+@pytest.fixture
+def settings(postgres: Postgres, tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", warehouse_dsn=SecretStr(postgres.pipeline_dsn))
+
+
+def collect(settings: Settings, history: Path) -> dict[str, Any]:
+    batches = collection.fetch(settings, str(history))
+    return collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
+
+
+def ledger(settings: Settings, project: str = "p") -> list[tuple[dict[str, int], datetime | None]]:
+    """Row counts and the latest known_at of each batch of a project."""
+    with open_warehouse(settings) as warehouse:
+        head = warehouse.head()
+        assert head is not None
+        batches = warehouse.batches(project, head.snapshot_id)
+    return list(zip(batches["row_counts"], batches["batch_until"], strict=True))
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """A finished run with four results, so that a batch with announced runs has a usual volume."""
+    run = write_run(tmp_path / "history" / "r0", "r0", START, finished_at=FINISH)
+    for test in ("t", "u", "v", "w"):
+        write_report(run / "linux" / f"{test}.xml", test)
+    return tmp_path / "history"
+
+
+def test_an_announced_run_that_comes_back_finished_is_news_but_no_added_row(settings: Settings, history: Path) -> None:
+    write_run(history / "r1", "r1", START, changed_files=CHANGE)
+    assert collect(settings, history)["new_rows"] == 2 + 4 + 1
+    write_run(history / "r1", "r1", START, changed_files=CHANGE, finished_at=FINISH, status="passed")
+    again = collect(settings, history)
+    assert (again["new_rows"], again["duplicates"]) == (1, 1 + 4 + 1)
+    first, second = ledger(settings)
+    assert first[0] == {"runs": 2, "test_results": 4, "changed_files": 1, "rejected_rows": 0}
+    assert second[0] == {"runs": 0, "test_results": 0, "changed_files": 0, "rejected_rows": 0}
+    assert second[1] == datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
+    lake = open_lake(settings)
+    assert stored(lake, "runs", lake.versions()["runs"], ["run_id", "status"]) == [("r0", None), ("r1", "passed")]
+    assert collect(settings, history)["new_rows"] == 0
+
+
+def test_results_that_come_with_the_finished_run_are_new(settings: Settings, history: Path) -> None:
+    write_run(history / "r1", "r1", START)
+    collect(settings, history)
+    write_report(write_run(history / "r1", "r1", START, finished_at=FINISH) / "linux" / "t.xml")
+    assert collect(settings, history)["new_rows"] == 2
+    assert ledger(settings)[1][0] == {"runs": 0, "test_results": 1, "changed_files": 0, "rejected_rows": 0}
+
+
+def test_a_project_that_cannot_name_a_folder_is_refused_row_by_row(settings: Settings, tmp_path: Path) -> None:
+    history = tmp_path / "other"
+    write_report(write_run(history / "bad", "r1", START, project="p" * 81, finished_at=FINISH) / "linux" / "t.xml")
+    (batch,) = collection.fetch(settings, str(history))
+    checked = collection.validate(settings, batch, NOW)
+    assert checked["accepted"] == {"runs": 0, "test_results": 0, "changed_files": 0}
+    assert checked["reasons"] == {"unusable_project": 2}

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from ml.errors import SettingsError
+from ml.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_known_one() -> None:
+    with pytest.raises(SettingsError, match=r"FOURGATE_AIRFLOW_PROT is not a setting.*FOURGATE_AIRFLOW_PORT"):
+        load_settings({"FOURGATE_AIRFLOW_PROT": "8080"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("FOURGATE_AIRFLOW_PORT", "80", "FOURGATE_AIRFLOW_PORT.*1024"),
+        ("FOURGATE_AIRFLOW_PORT", "many", "FOURGATE_AIRFLOW_PORT.*integer"),
+        ("FOURGATE_CLOCK", "sun", "FOURGATE_CLOCK.*history"),
+        ("FOURGATE_TEST_SHARE", "nan", "FOURGATE_TEST_SHARE"),
+    ],
+)
+def test_a_malformed_setting_is_named_with_what_would_be_right(name: str, value: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        load_settings({name: value})
+
+
+def test_the_environment_wins_over_the_env_file_and_that_over_the_stack(empty_folder: Path) -> None:
+    home = empty_folder / "home"
+    home.mkdir()
+    (home / "stack.env").write_text("FOURGATE_SEED=1\nFOURGATE_THREADS=1\nFOURGATE_MLFLOW_PORT=5001\n")
+    (empty_folder / ".env").write_text(f"FOURGATE_HOME={home}\nFOURGATE_SEED=2\nFOURGATE_THREADS=3\nOTHER=x\n")
+    settings = load_settings({"FOURGATE_SEED": "4", "HOME": "/nowhere"})
+    assert (settings.seed, settings.threads, settings.mlflow_port) == (4, 3, 5001)
+
+
+def test_a_secret_does_not_show_in_the_settings_text() -> None:
+    settings = load_settings({"FOURGATE_WAREHOUSE_DSN": "postgresql://a:hunter2@h/d", "FOURGATE_AUTHOR_SALT": "pepper"})
+    assert "hunter2" not in repr(settings)
+    assert "pepper" not in str(settings)
+
+
+def test_an_empty_value_means_the_default() -> None:
+    assert load_settings({"FOURGATE_SEED": ""}).seed == 20260101

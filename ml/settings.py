@@ -54,7 +54,10 @@ class Settings(BaseSettings):
     )
     max_payload_mb: int = Field(200, ge=1, le=100_000, description="MB; a larger report file is refused")
     test_share: float = Field(
-        0.4, ge=0.1, le=0.8, description="share of runs (0..1), the latest ones, kept for judging the first champion"
+        0.4,
+        ge=0.1,
+        le=0.8,
+        description="share (0..1) of the runs that promoted nobody yet, the latest ones, kept for judging",
     )
     outage_share: float = Field(
         0.5, gt=0, le=1, description="share of failed results (0..1) above which a run counts as an outage"

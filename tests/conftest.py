@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.postgres", "tests.mlflow_server", "tests.services"]
+pytest_plugins = ["tests.postgres", "tests.mlflow_server", "tests.services", "tests.e2e.stack"]
 
 
 @pytest.fixture(autouse=True, scope="session")

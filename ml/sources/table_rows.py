@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml import schemas
 from ml.sources.casting import REASONS
@@ -29,7 +30,8 @@ _DTYPES: dict[str, Any] = {
 class TableRows:
     """Frames of one landed batch; types as `ml.sources.frames.RowsOfRuns` gives them.
 
-    A column that the file lacks is null, save `attempt` (1), `variant` (default) and `imputed` (False).
+    A column that the file lacks is null, save `attempt` (1), `variant` (default, also where it is
+    empty) and `imputed` (False).
     """
 
     def __init__(self, project: str, orphan_project: str) -> None:
@@ -95,7 +97,9 @@ def _series(name: str, column: str, values: pa.Array) -> pd.Series:
     elif column == "attempt":
         values = values.fill_null(1)  # rows where it is null are refused
     elif name == "test_results" and column in CATEGORIES:
-        values = values.dictionary_encode()
+        # a history without variants may say so by an empty text in every row
+        named = pc.if_else(pc.equal(values.fill_null(""), ""), DEFAULTS["variant"], values)
+        values = (named if column == "variant" else values).dictionary_encode()
     elif column in ("added", "deleted"):
         return _typed(name, column, values.to_pandas(integer_object_nulls=True))
     return _typed(name, column, values.to_pandas())

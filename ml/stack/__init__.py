@@ -74,7 +74,7 @@ def running(settings: Settings) -> Stack:
 def _stack(settings: Settings, state: Mapping[str, object]) -> Stack:
     fresh = prepare(settings)
     ports = state.get("ports")
-    return Stack(fresh.home, ports if isinstance(ports, dict) else fresh.ports, fresh.secrets)
+    return Stack(fresh.home, ports if isinstance(ports, dict) else fresh.ports, fresh.secrets, settings.threads)
 
 
 def _status(home: Path) -> str:

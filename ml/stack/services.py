@@ -41,6 +41,7 @@ class Stack:
     home: Path
     ports: Mapping[str, int]
     secrets: Mapping[str, str]
+    threads: int = 2
 
     @property
     def postgres(self) -> EmbeddedPostgres:
@@ -107,6 +108,7 @@ class Stack:
         ours = {**QUIET, **airflow, **mlflow, **self.fourgate_environment(), f"{PREFIX}HOME": str(self.home)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path, "MPLBACKEND": "Agg"}
+        python["OMP_NUM_THREADS"] = str(self.threads)  # idle threads of boosting would spin on cores they do not have
         return {**os.environ, **ours, **python}
 
     def services(self) -> tuple[Service, ...]:
@@ -149,7 +151,7 @@ def prepare(settings: Settings) -> Stack:
     ports: dict[str, int] = {}
     for name, port in wished.items():
         ports[name] = _free_port(port, taken=set(ports.values()))
-    return Stack(home, ports, kept)
+    return Stack(home, ports, kept, settings.threads)
 
 
 def _free_port(wished: int, taken: set[int]) -> int:

@@ -15,7 +15,7 @@ from ml.errors import ContractError, SourceError
 from ml.lake import FIRST_VERSIONS, Appended, Lake
 from ml.schemas import KEYS
 from ml.settings import Settings
-from ml.spec import Batch, Interval, Parsed, Snapshot
+from ml.spec import Batch, Interval, Snapshot
 from ml.stages.opening import folder_of, open_lake, open_warehouse, report_url, to_span, write_json
 from ml.stages.simulation import simulated_folder
 from ml.warehouse import BatchRecord, Warehouse
@@ -63,8 +63,9 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
         usual = _usual(warehouse, batch.project, settings)
     checked = validation.validate(parsed.frames, parsed.refused, batch, as_of, known)
     docs = settings.home.absolute() / "reports" / "data_docs" / batch.batch_id
-    # a batch of refused payloads alone has nothing to judge: its refusals are its content
-    judged = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs) if _has_rows(parsed) else None
+    # a batch of announced changes or of refused payloads alone has no results to judge
+    has_results = len(parsed.frames["test_results"]) > 0
+    judged = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs) if has_results else None
     frames = {**checked.accepted, "rejected_rows": checked.rejected}
     folder = folder_of(settings, "staging", batch.batch_id)
     for name in STAGED:
@@ -183,10 +184,6 @@ def _usual(warehouse: Warehouse, project: str, settings: Settings) -> BatchHisto
         return BatchHistory(max_age=max_age)
     counts = [row for row in warehouse.batches(project, head.snapshot_id)["row_counts"] if row.get("runs")]
     return BatchHistory(tuple(row["test_results"] / row["runs"] for row in counts), max_age)
-
-
-def _has_rows(parsed: Parsed) -> bool:
-    return any(len(frame) for frame in parsed.frames.values())
 
 
 def _reasons(rejected: pd.DataFrame, most: int = 20) -> dict[str, int]:

@@ -57,7 +57,9 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         champion = warehouse.champion(spec.name, frame["project"])
         used = warehouse.used_periods(spec.name, frame["project"])
     try:
-        split = training.split_by_time(training.runs_of(rows), _test_period(spec.name, rows, used, settings))
+        needed = load_thresholds(settings.gates_file, spec.name).statistical.min_failing_runs
+        period = _test_period(rows, used, settings.test_share, needed)
+        split = training.split_by_time(training.runs_of(rows), period)
         options = FitOptions(settings.seed, settings.threads, settings.outage_share)
         fitted = training.fit_candidates(spec, rows, split, options)
         chosen = training.choose(spec, fitted, rows, split)
@@ -160,25 +162,31 @@ def newest_candidate(settings: Settings, model: str, project: str) -> dict[str, 
     return max(found, key=lambda candidate: int(candidate["version"]["version"]))
 
 
-def _test_period(model: str, rows: pd.DataFrame, used: list[Interval], settings: Settings) -> Interval:
-    """What the candidate is judged on: the latest runs that promoted nobody yet, with an end that can be stored."""
+def _test_period(rows: pd.DataFrame, used: list[Interval], share: float, needed: int) -> Interval:
+    """What the candidate is judged on: the latest share of the runs that promoted nobody yet.
+
+    The rest of them is learned from. The share grows until it holds as many failing runs as the gates need, and the
+    period ends just after its last run, so that it can be stored and be told from the next one.
+
+    Args:
+        rows: feature frame of the project.
+        used: periods that promoted a version.
+        share: of the fresh runs, 0..1.
+        needed: failing runs that the gates need, once there is a champion to be judged against.
+    """
     runs = training.runs_of(rows)
-    if runs.empty:
-        raise NotEnoughData("the project has no results that count yet")
-    end = runs["started_at"].iloc[-1].to_pydatetime() + TICK
-    if not used:
-        first = min(int(len(runs) * (1 - settings.test_share)), len(runs) - 1)
-        return Interval(runs["started_at"].iloc[first].to_pydatetime(), end)
-    start = max(period.end for period in used if period.end is not None)
-    fresh = runs.loc[runs["started_at"] >= start]
-    needed = load_thresholds(settings.gates_file, model).statistical.min_failing_runs
+    start = max((period.end for period in used if period.end is not None), default=None)
+    fresh = (runs if start is None else runs.loc[runs["started_at"] >= start]).reset_index(drop=True)
     failing = int(fresh["is_failing"].sum())
-    if failing < needed:
-        raise NotEnoughData(
-            f"{failing} runs failed since {start:%Y-%m-%d %H:%M} UTC, where the period that promoted the champion "
-            f"ends; {needed} are needed to judge a challenger"
-        )
-    return Interval(fresh["started_at"].iloc[0].to_pydatetime(), end)
+    if fresh.empty or (start is not None and failing < needed):
+        since = f" since {start:%Y-%m-%d %H:%M} UTC, where the period that promoted the champion ends" if start else ""
+        raise NotEnoughData(f"{failing} runs failed{since}; {needed} are needed to judge a candidate")
+    first = min(int(len(fresh) * (1 - share)), len(fresh) - 1)
+    if start is not None:
+        enough = fresh.index[fresh["is_failing"][::-1].cumsum()[::-1] >= needed]
+        first = min(first, int(enough[-1]))
+    end = fresh["started_at"].iloc[-1].to_pydatetime() + TICK
+    return Interval(fresh["started_at"].iloc[first].to_pydatetime(), end)
 
 
 def _record(

@@ -58,7 +58,7 @@ def period_block(spec: ModelSpec, frame: pd.DataFrame, split: Split, period: Per
     best = max(series, key=lambda values: values.mean() if len(values) else 0.0)
     # Weak dependence adds up over many lags of which none stands out (ozone: 0.05 to 0.1 up to lag 8), so the
     # length is never below the usual rate of n^(1/3).
-    return max(metrics.block_length(best), math.ceil(len(best) ** (1 / 3)), 1)
+    return max(metrics.block_length(best), math.ceil(math.cbrt(len(best))), 1)
 
 
 def evaluate(

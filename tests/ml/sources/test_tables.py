@@ -278,3 +278,16 @@ def test_every_run_and_result_of_ozone_is_read(tmp_path: Path) -> None:
     failed = sum((one.frames["test_results"]["outcome"].isin(["failed", "error"])).sum() for one in parsed)
     assert failed == 14_938
     assert all(one.refused.empty for one in parsed)
+
+
+def test_an_empty_variant_is_the_default_one(tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    history.mkdir()
+    runs = {"run_id": ["1"], "project": ["p"], "started_at": [datetime(2026, 1, 1, tzinfo=UTC)]}
+    pd.DataFrame(runs).to_parquet(history / "runs.parquet")
+    results = {"run_id": ["1"] * 3, "test_id": ["a", "b", "c"], "outcome": ["passed"] * 3, "variant": ["", None, "x"]}
+    pd.DataFrame(results).to_parquet(history / "test_results.parquet")
+    limits = Limits(1_000_000, "salt")
+    source = Tables(history, tmp_path / "landing")
+    (batch,) = source.fetch(Interval())
+    assert source.read(batch, limits).frames["test_results"]["variant"].tolist() == ["default", "default", "x"]

@@ -19,7 +19,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import ci_history
-from fourgate.defaults import AS_OF, DAG, LAKE_POOL, REPORT_KEY, collected_at
+from fourgate.defaults import AS_OF, DAG, LAKE_POOL, collected_at, link_report
 from ml.settings import load_settings
 
 FORM = {
@@ -49,7 +49,7 @@ def collect_ci_data():
 
         context = get_current_context()
         checked = collection.validate(load_settings(), batch, collected_at(context))
-        context["ti"].xcom_push(REPORT_KEY, checked["report_url"])
+        link_report(checked["report_url"])
         return checked
 
     @task(outlets=[ci_history], pool=LAKE_POOL, multiple_outputs=False)

@@ -16,7 +16,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_curr
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import ci_history, drift
-from fourgate.defaults import AS_OF, DAG, PROJECT, REPORT_KEY, moment
+from fourgate.defaults import AS_OF, DAG, PROJECT, link_report, moment
 from ml.settings import MODELS, load_settings
 
 DAILY = AssetOrTimeSchedule(timetable=CronTriggerTimetable("30 1 * * *", timezone="UTC"), assets=[ci_history])
@@ -44,7 +44,7 @@ def declare(model: str) -> None:
             context = get_current_context()
             settings = load_settings()
             reports = preparation.drift(settings, model, context["params"]["project"], moment(settings, context))
-            context["ti"].xcom_push(REPORT_KEY, next((report["report_url"] for report in reports), ""))
+            link_report(next((report["report_url"] for report in reports), ""))
             return reports
 
         @task(outlets=[drift(model)])

@@ -18,7 +18,7 @@ from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import champion, ci_history
-from fourgate.defaults import AS_OF, DAG, PROJECT, REPORT_KEY, moment
+from fourgate.defaults import AS_OF, DAG, PROJECT, link_report, moment
 from ml.settings import MODELS, load_settings
 
 
@@ -46,7 +46,7 @@ def declare(model: str) -> None:
             published = serving.publish(settings, model, context["params"]["project"], moment(settings, context))
             if not published:
                 raise AirflowSkipException("no project has a champion yet; train one first")
-            context["ti"].xcom_push(REPORT_KEY, published[0]["report_url"])
+            link_report(published[0]["report_url"])
             return published
 
         publish()

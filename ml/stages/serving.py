@@ -36,7 +36,8 @@ def publish(settings: Settings, model: str, only: str = "", as_of: datetime | No
         with open_warehouse(settings) as warehouse:
             snapshot, champion = head(warehouse), warehouse.champion(model, project)
         if champion is not None:
-            published.append(_publish_one(settings, champion, snapshot, now(as_of, snapshot)))
+            moment = now(settings, snapshot, project, as_of)
+            published.append(_publish_one(settings, champion, snapshot, moment))
     return published
 
 
@@ -97,7 +98,7 @@ def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | No
     for project in projects(settings, only):
         with open_warehouse(settings) as warehouse:
             snapshot, champion = head(warehouse), warehouse.champion(model, project)
-            moment = now(as_of, snapshot)
+            moment = now(settings, snapshot, project, as_of)
             if champion is None:
                 continue
             predictions = warehouse.published(champion.version)

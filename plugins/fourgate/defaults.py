@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Context, Param
+from airflow.sdk import Context, Param, get_current_context
 
 from fourgate.notifier import notify
 from ml.settings import Settings
@@ -64,3 +64,8 @@ def collected_at(context: Context) -> datetime:
     run: Any = context["dag_run"]
     moment: datetime = run.data_interval_end or run.logical_date or run.run_after
     return moment
+
+
+def link_report(url: str) -> None:
+    """Let the running task's *Report* button open `url`."""
+    get_current_context()["ti"].xcom_push(REPORT_KEY, url)

@@ -16,7 +16,7 @@ warnings.simplefilter("ignore")
 from airflow.dag_processing.dagbag import DagBag
 before = set(sys.modules)
 bag = DagBag(dag_folder=sys.argv[1])
-heavy = {"pandas", "sklearn", "mlflow", "evidently", "pandera", "great_expectations", "duckdb", "deltalake", "ml.stages"}
+heavy = {"pandas", "sklearn", "mlflow", "evidently", "pandera", "great_expectations", "duckdb", "ml.stages"}
 print("RESULT" + json.dumps({
     "errors": bag.import_errors,
     "heavy": sorted(heavy & (set(sys.modules) - before)),

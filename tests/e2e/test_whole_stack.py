@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 from typing import Any
 
 import httpx
@@ -31,8 +30,9 @@ def query(dsn: str, statement: str) -> list[tuple[Any, ...]]:
 def test_the_scheduler_took_the_history_to_a_filled_results_table(finished: Finished) -> None:
     rows = query(
         finished.stack.role_dsn("reader"),
-        "SELECT count(*), count(DISTINCT publication_id), min(probability), max(probability), bool_and(reasons IS NOT "
-        "NULL), count(DISTINCT model_version), count(*) FILTER (WHERE change_id = 'next') FROM fourgate.current_prediction",
+        "SELECT count(*), count(DISTINCT publication_id), min(probability), max(probability), "
+        "bool_and(reasons IS NOT NULL), count(DISTINCT model_version), count(*) FILTER (WHERE change_id = 'next') "
+        "FROM fourgate.current_prediction",
     )
     count, publications, low, high, explained, versions, following = rows[0]
     assert count > 100
@@ -118,14 +118,6 @@ def test_reports_ask_for_a_login_and_stay_in_their_folder(finished: Finished) ->
 def test_status_as_json_is_json(finished: Finished) -> None:
     done = finished.fourgate("status", "--json")
     assert json.loads(done.stdout)["projects"][0]["champion_version"] == "1"
-
-
-def test_a_foreign_service_on_a_port_is_not_taken_for_ours(finished: Finished) -> None:
-    with socket.socket() as busy:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen()
-        taken = busy.getsockname()[1]
-        assert taken not in finished.stack.ports.values()
 
 
 def test_down_ends_every_process_even_after_the_supervisor_was_killed(finished: Finished) -> None:

@@ -1,0 +1,1 @@
+"""Fourgate side by side with named peers; see docs/benchmarks.md. `python -m benchmarks --help`."""

@@ -29,7 +29,8 @@ def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
         folder = scratch / f"lake-{run_count}"
         lake, versions = to_lake(frames(run_count), folder)
         peer = Contender(
-            f"plain pandas, {len(plain_pandas.FEATURES)} history features", lambda folder=folder: partial(_pandas, folder)
+            f"plain pandas, {len(plain_pandas.FEATURES)} history features",
+            lambda folder=folder: partial(_pandas, folder),
         )
         count = len(_pandas(folder))
         for family, work, told in (

@@ -1,7 +1,6 @@
 """### Train models
 
-Features -> candidates -> four gates -> promotion, for every project, nightly or on drift. A challenger replaces the
-champion only through all four gates; then `champion_<model>` is emitted and predictions are published.
+Features -> candidates -> four gates -> promotion (emits `champion_<model>`), per project, nightly or on drift.
 
 **Normal:** `promote` is *skipped* when a gate refuses (*Report* says why, with every number), and all after `fit` when
 the history is too small or nothing new came in. **Red is real when:** the snapshot or MLflow cannot be read, or a gate

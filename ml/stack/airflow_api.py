@@ -13,6 +13,7 @@ POOLS = {
     "training": (1, "Fitting takes all cores of the machine."),
 }
 DONE = {"success", "failed"}
+ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 TIMEOUT_S = 30.0
 
 
@@ -78,7 +79,7 @@ class AirflowApi:
             run = self.run(dag_id, run_id)
             for task in self.tasks(dag_id, run_id):
                 key = (task["task_id"], task["map_index"], task["try_number"])
-                if task["end_date"] and key not in told and task["state"] not in {None, "up_for_retry", "running"}:
+                if task["state"] in ENDED and key not in told:
                     told.add(key)
                     yield task
             if run["state"] in DONE:

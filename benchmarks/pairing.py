@@ -48,7 +48,7 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was measured; seconds per round, in the order of the rounds. `ratio` is ours / peer: below 1 ours is faster."""
+    """What was measured: seconds in the order of the rounds; `ratio` is ours / peer, so below 1 ours is faster."""
 
     family: str
     size: str

@@ -1,7 +1,7 @@
 """Measures of a ranking and of a probability, and their intervals. Pure functions of arrays and frames."""
 
 from ml.metrics.intervals import block_bootstrap, block_length, block_resamples, interval, paired_difference
-from ml.metrics.probability import best_threshold, brier, ece, f1, pr_auc
+from ml.metrics.probability import Sample, best_threshold, brier, ece, f1, pr_auc
 from ml.metrics.ranking import (
     affordable_count,
     apfd,
@@ -20,6 +20,7 @@ __all__ = [
     "Bools",
     "Floats",
     "Ints",
+    "Sample",
     "View",
     "affordable_count",
     "apfd",

@@ -8,27 +8,67 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
+class Sample:
+    """Rows sorted once by their value, so that each resampling of them costs no further sort.
+
+    Args:
+        failed: outcome of each row, shape (n,).
+        value: score or probability of each row, shape (n,).
+    """
+
+    def __init__(self, failed: ArrayLike, value: ArrayLike) -> None:
+        truth, values, _ = _rows(failed, value, None)
+        self._order = np.argsort(values, kind="stable")
+        self._truth, self._value = truth[self._order], values[self._order]
+        self._firsts = np.searchsorted(self._value, self._value, side="left")
+        distinct = np.flatnonzero(np.diff(self._value[::-1]))
+        self._ends = np.append(distinct, len(values) - 1) if len(values) else np.empty(0, np.int64)
+
+    def pr_auc(self, weight: ArrayLike | None = None) -> float:
+        """See `pr_auc`; `weight` of shape (n,), in the order of the rows given."""
+        count = self._counts(weight)[::-1]
+        found = np.cumsum(self._truth[::-1] * count)[self._ends]
+        seen = np.cumsum(count)[self._ends]
+        if len(self._ends) == 0 or found[-1] == 0:
+            return math.nan
+        precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
+        return float((np.diff(found, prepend=0.0) * precision).sum() / found[-1])
+
+    def brier(self, weight: ArrayLike | None = None) -> float:
+        """See `brier`."""
+        count = self._counts(weight)
+        total = count.sum()
+        return float(((self._value - self._truth) ** 2 * count).sum() / total) if total else math.nan
+
+    def ece(self, weight: ArrayLike | None = None, bins: int = 15) -> float:
+        """See `ece`."""
+        count = self._counts(weight)
+        total = count.sum()
+        if total == 0:
+            return math.nan
+        middle = (np.cumsum(count) - count)[self._firsts]
+        bin_of = np.minimum((middle / total * bins).astype(np.int64), bins - 1)
+        gap = np.bincount(bin_of, weights=(self._truth - self._value) * count, minlength=bins)
+        return float(np.abs(gap).sum() / total)
+
+    def _counts(self, weight: ArrayLike | None) -> Floats:
+        if weight is None:
+            return np.ones(len(self._order))
+        return np.asarray(weight, dtype=np.float64)[self._order]
+
+
 def pr_auc(failed: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Area under precision over recall as average precision: ``sum (R_k - R_k-1) P_k`` over distinct scores.
 
     Davis and Goadrich, "The relationship between precision-recall and ROC curves", ICML 2006 (no linear
     interpolation). `weight` counts a row more than once, or not at all. NaN without a failure.
     """
-    truth, value, count = _rows(failed, score, weight)
-    order = np.argsort(-value, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(value[order])), len(order) - 1) if len(order) else np.empty(0, np.int64)
-    found = np.cumsum((truth * count)[order])[ends]
-    seen = np.cumsum(count[order])[ends]
-    if len(ends) == 0 or found[-1] == 0:
-        return math.nan
-    precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
-    return float((np.diff(found, prepend=0.0) * precision).sum() / found[-1])
+    return Sample(failed, score).pr_auc(weight)
 
 
 def brier(failed: ArrayLike, probability: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Mean of ``(probability - failed)^2``, 0 is best. Brier, Monthly Weather Review 78, 1950. NaN without rows."""
-    truth, value, count = _rows(failed, probability, weight)
-    return float(((value - truth) ** 2 * count).sum() / count.sum()) if count.sum() else math.nan
+    return Sample(failed, probability).brier(weight)
 
 
 def ece(failed: ArrayLike, probability: ArrayLike, weight: ArrayLike | None = None, bins: int = 15) -> float:
@@ -38,17 +78,7 @@ def ece(failed: ArrayLike, probability: ArrayLike, weight: ArrayLike | None = No
     failures, bins of equal width would put nearly every row into the first. Rows with one probability stay in one
     bin, so the row order does not matter. NaN without rows.
     """
-    truth, value, count = _rows(failed, probability, weight)
-    total = count.sum()
-    if total == 0:
-        return math.nan
-    order = np.argsort(value, kind="stable")
-    truth, value, count = truth[order], value[order], count[order]
-    firsts = np.searchsorted(value, value, side="left")
-    middle = (np.cumsum(count) - count)[firsts]
-    bin_of = np.minimum((middle / total * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(bin_of, weights=(truth - value) * count, minlength=bins)
-    return float(np.abs(gap).sum() / total)
+    return Sample(failed, probability).ece(weight, bins)
 
 
 def f1(failed: ArrayLike, probability: ArrayLike, threshold: float) -> float:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -216,7 +216,10 @@ def _record(
         "as_of": str(frame["as_of"]),
         "dag_run": dag_run,
     }
-    candidates = training.records(spec, fitted, rows, split, settings.selection_budget)
+    records = training.records(spec, fitted, rows, split, settings.selection_budget)
+    # the chosen one and the baselines are reported on the test period as well; the others never see it
+    judged = training.judged_measures(spec, chosen, rows, split, settings.selection_budget)
+    candidates = tuple(replace(one, metrics={**one.metrics, **judged.get(one.name, {})}) for one in records)
     as_of = datetime.fromisoformat(frame["as_of"])
     return TrainingRecord(spec.name, frame["project"], as_of, params, tags, candidates, chosen.name)
 

@@ -15,7 +15,7 @@ from ml.training.periods import Period, period_rows
 RANKED = tuple(name for name in metrics.RANKING_COLUMNS[4:])
 VIEWS: tuple[metrics.View, ...] = ("all", "new")
 RANKING_RESAMPLES = 2_000
-# Each of these sorts all rows again.
+# Each of these goes through all rows again.
 PROBABILITY_RESAMPLES = 200
 EARLIER: Mapping[Period, tuple[Period, ...]] = {
     "validate": ("fit", "calibrate"),
@@ -100,12 +100,12 @@ def _probabilities(scored: pd.DataFrame, block: int, threshold: float) -> dict[s
     count = int(run.max()) + 1
     resamples = metrics.block_resamples(count, min(block, count), PROBABILITY_RESAMPLES, seed=count)
     weights = [np.bincount(drawn, minlength=count)[run].astype(np.float64) for drawn in resamples]
-    named = {"pr_auc": metrics.pr_auc, "brier": metrics.brier, "ece": metrics.ece}
+    sample = metrics.Sample(failed, probability)
     found = {}
-    for name, measure in named.items():
-        spread = [measure(failed, probability, weight) for weight in weights]
+    for name, measure in {"pr_auc": sample.pr_auc, "brier": sample.brier, "ece": sample.ece}.items():
+        spread = [measure(weight) for weight in weights]
         low, high = np.nanquantile(spread, [0.025, 0.975]) if not np.isnan(spread).all() else (np.nan, np.nan)
-        found[name] = Measure(measure(failed, probability), float(low), float(high))
+        found[name] = Measure(measure(), float(low), float(high))
     if not np.isnan(threshold):
         found["f1"] = Measure(metrics.f1(failed, probability, threshold), np.nan, np.nan)
     return found

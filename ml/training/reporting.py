@@ -14,7 +14,7 @@ from ml.training.fitting import Fitted, predict
 from ml.training.periods import period_rows
 
 SHARES = tuple(np.linspace(0, 1, 101))
-IMPORTANCE_RUNS = 60
+IMPORTANCE_RUNS = 20
 
 
 def records(
@@ -69,7 +69,7 @@ def importance(estimator: Any, rows: pd.DataFrame, seed: int = 0) -> pd.Series:
     """Loss of mean APFD when one feature is shuffled, by feature name: what the ranking leans on.
 
     Breiman, "Random forests", Machine Learning 45, 2001 (permutation importance). Shuffled within each run, since
-    only differences within a run can rank. Measured on the last runs with a failure, at most 60 of them.
+    only differences within a run can rank. Measured on the last runs with a failure, at most 20 of them.
     """
     countable = metrics.ranking_by_run(rows.assign(score=0.0), "score")["run_id"]
     sample = rows.loc[rows["run_id"].isin(countable.tail(IMPORTANCE_RUNS))].reset_index(drop=True)

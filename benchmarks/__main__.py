@@ -1,0 +1,115 @@
+"""`python -m benchmarks`: run them, print ratios, write one JSON file each."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import benchmarks.appending
+import benchmarks.feature_frame
+import benchmarks.publishing
+import benchmarks.reading
+import benchmarks.validating
+from benchmarks.pairing import ROUNDS, Outcome, Pairing, measure, slopes
+
+RESULTS = Path(__file__).parent / "results"
+BENCHMARKS: dict[str, Callable[[bool, Path], Iterator[Pairing]]] = {
+    "features": benchmarks.feature_frame.pairings,
+    "publishing": benchmarks.publishing.pairings,
+    "validation": benchmarks.validating.pairings,
+    "append": benchmarks.appending.pairings,
+    "reports": benchmarks.reading.pairings,
+}
+LIBRARIES = ("pandas", "duckdb", "deltalake", "pyarrow", "pandera", "psycopg2-binary", "lxml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    print("ratio = our seconds / the peer's, median of the rounds (lowest to highest); below 1 ours is faster")
+    for name in options.only or BENCHMARKS:
+        print(f"\n{name}: {sys.modules[BENCHMARKS[name].__module__].__doc__}", flush=True)
+        outcomes = _measured(BENCHMARKS[name], options.quick, options.rounds)
+        grown = slopes(outcomes)
+        for slope in grown:
+            print(
+                f"  {slope['family']}: from {slope['from']:,} to {slope['to']:,} {slope['unit']} seconds grow as "
+                f"rows^{slope['ours']:.2f} (ours) and rows^{slope['peer']:.2f} (peer)"
+            )
+        _write(options.results / f"{name}.json", name, options, outcomes, grown)
+    print(f"\nwritten to {options.results}")
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__)
+    parser.add_argument("--only", metavar="NAME", choices=list(BENCHMARKS), action="append", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="small inputs, seconds: proves that all run, no more")
+    parser.add_argument("--rounds", type=_at_least_three, default=ROUNDS, help="pairs to time, 3 or more")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    return parser.parse_args(arguments)
+
+
+def _at_least_three(text: str) -> int:
+    rounds = int(text)
+    if rounds < ROUNDS:
+        raise argparse.ArgumentTypeError(f"{rounds} rounds make no median; expected {ROUNDS} or more")
+    return rounds
+
+
+def _measured(pairings: Callable[[bool, Path], Iterator[Pairing]], quick: bool, rounds: int) -> list[Outcome]:
+    scratch = Path(tempfile.mkdtemp(prefix="fourgate-bench-"))
+    scratch.chmod(0o711)  # root's PostgreSQL works as a user of its own and must pass through
+    outcomes = []
+    try:
+        with closing(pairings(quick, scratch)) as found:
+            for pairing in found:
+                outcomes.append(measure(pairing, rounds))
+                _show(outcomes[-1])
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return outcomes
+
+
+def _show(outcome: Outcome) -> None:
+    ours, peer = (outcome.count / median(seconds) for seconds in (outcome.ours_s, outcome.peer_s))
+    print(f"  {outcome.family}, {outcome.size} ({outcome.count:,} {outcome.unit}): {outcome.ours} / {outcome.peer}")
+    print(
+        f"    ratio {outcome.ratio:.2f} ({min(outcome.ratios):.2f} to {max(outcome.ratios):.2f}); {ours:,.0f} / "
+        f"{peer:,.0f} {outcome.unit}/s; {median(outcome.ours_s):.3f} s / {median(outcome.peer_s):.3f} s"
+    )
+    print(f"    equal: {outcome.equal}; {outcome.note}", flush=True)
+
+
+def _write(
+    path: Path, name: str, options: argparse.Namespace, outcomes: Sequence[Outcome], grown: Sequence[dict[str, Any]]
+) -> None:
+    document = {
+        "benchmark": name,
+        "quick": options.quick,
+        "rounds": options.rounds,
+        "ratio": "our seconds / the peer's, median of pair-wise ratios; below 1 ours is faster",
+        "machine": {
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "load_1min": os.getloadavg()[0],
+            "libraries": {library: version(library) for library in LIBRARIES},
+        },
+        "outcomes": [outcome.to_dict() for outcome in outcomes],
+        "slopes": list(grown),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,185 @@
+"""Publishing predictions through `ml.warehouse` against a bare COPY into the same columns without constraints."""
+
+import io
+import json
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psycopg2
+from psycopg2 import extensions
+
+from benchmarks.histories import PROJECT, history
+from benchmarks.pairing import Contender, Pairing, Unequal, Work
+from ml.schemas import FEATURES, Predictions, columns
+from ml.spec import Interval, ModelVersion
+from ml.stack.postgres import OWNER, EmbeddedPostgres
+from ml.warehouse import PIPELINE_ROLE, BatchRecord, Publication, Warehouse, migrate
+
+ROWS = 100_000
+QUICK_ROWS = 2_000
+DONE_AT = datetime(2026, 6, 1, tzinfo=UTC)
+VERSION = ModelVersion("test_selection", PROJECT, "1", "run", "artifact", "0" * 64)
+STAMPED = {"model_version": "1", "gate_report": "report", "snapshot_id": 1, "publication_id": "f" * 64}
+TARGET = ", ".join((*columns(Predictions), *STAMPED))
+OURS = "fourgate.publication, fourgate.prediction"
+COPY = f"COPY raw_prediction ({TARGET}) FROM STDIN WITH (FORMAT csv)"
+
+
+def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
+    """The same rows from a frame, and from text that is ready for COPY before the clock starts."""
+    wanted = QUICK_ROWS if quick else ROWS
+    frame = _predictions(history(20 if quick else 600).test_results, wanted)
+    text = _csv(frame)
+    moments = count()
+    with _server(scratch / "postgres") as (owner_dsn, warehouse), closing(psycopg2.connect(owner_dsn)) as raw:
+        _make_raw_table(raw)
+        ours = Contender(
+            "Warehouse.publish", partial(_ready, raw, OURS, lambda: _publish(warehouse, frame, next(moments)))
+        )
+        for family, name, work, note in (
+            (
+                "peer starts from the frame",
+                "to_csv + psycopg2 COPY",
+                lambda: _copy(raw, _csv(frame)),
+                "ours also checks the grain, sorts, hashes",
+            ),
+            (
+                "peer starts from text",
+                "psycopg2 COPY",
+                lambda: _copy(raw, text),
+                "ours also writes the text, checks the grain, sorts, hashes",
+            ),
+        ):
+            yield Pairing(
+                family=family,
+                size=f"{len(frame):,} rows",
+                count=len(frame),
+                unit="rows",
+                ours=ours,
+                peer=Contender(f"{name}, no constraints", partial(_ready, raw, "raw_prediction", work)),
+                check=lambda ours, peer: _check(raw, len(frame)),
+                note=f"{note}; ours keeps an index, NOT NULL and CHECKs, switches sets and audits, in one transaction",
+            )
+
+
+def _ready(raw: extensions.connection, tables: str, work: Work) -> Work:
+    """Start each round from empty tables."""
+    with raw, raw.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {tables}")
+    return work
+
+
+def _predictions(results: pd.DataFrame, wanted: int) -> pd.DataFrame:
+    """Rows of the contract with the names of a history and drawn scores."""
+    keys = results[["run_id", "variant", "test_id"]].drop_duplicates().head(wanted)
+    score = np.random.default_rng(1).random(len(keys))
+    reasons = [
+        json.dumps([{"feature": name, "value": 0.25, "effect": float(f"{one / part:.6g}")} for part, name in _REASONS])
+        for one in score
+    ]
+    return pd.DataFrame(
+        {
+            "model": VERSION.model,
+            "project": PROJECT,
+            "change_id": keys["run_id"].to_numpy(object),
+            "variant": keys["variant"].to_numpy(object),
+            "test_id": keys["test_id"].to_numpy(object),
+            "score": score,
+            "probability": score / 2,
+            "rank": keys.groupby("run_id").cumcount().to_numpy() + 1,
+            "decision": np.where(score > 0.5, "select", "skip").astype(object),
+            "reasons": reasons,
+            "as_of": pd.Series(pd.Timestamp(DONE_AT), index=range(len(keys))).astype("datetime64[us, UTC]"),
+        }
+    )[columns(Predictions)]
+
+
+_REASONS = tuple(enumerate(FEATURES[:3], start=1))
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[tuple[str, Warehouse]]:
+    """The embedded server with a migrated warehouse, as the stack sets it up."""
+    server = EmbeddedPostgres(folder, _free_port(), secrets.token_hex(16))
+    pipeline = secrets.token_hex(16)
+    server.start()
+    try:
+        server.ensure_database("fourgate", OWNER, server.password)
+        migrate(server.owner_dsn, pipeline)
+        with Warehouse(server.dsn(PIPELINE_ROLE, pipeline, "fourgate")) as warehouse:
+            _record_snapshot(warehouse)
+            yield server.owner_dsn, warehouse
+    finally:
+        server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _record_snapshot(warehouse: Warehouse) -> None:
+    """A publication names the snapshot that it comes from."""
+    record = BatchRecord(
+        batch_id="first",
+        source="simulator",
+        project=PROJECT,
+        kind="history",
+        payload_count=1,
+        row_counts={"runs": 1},
+        duplicates={},
+        rejected=0,
+        quality_score=1.0,
+        versions={"runs": 1},
+        data_until=DONE_AT,
+        interval=Interval(None, DONE_AT),
+        seconds=1.0,
+        as_of=DONE_AT,
+    )
+    with warehouse.lake_lock():
+        warehouse.record_batch(record, 1)
+
+
+def _make_raw_table(raw: extensions.connection) -> None:
+    with raw, raw.cursor() as cursor:
+        cursor.execute("CREATE TABLE raw_prediction AS TABLE fourgate.prediction WITH NO DATA")
+
+
+def _publish(warehouse: Warehouse, frame: pd.DataFrame, number: int) -> None:
+    """Each time as of another moment: the same set again would be found and change nothing."""
+    warehouse.publish(Publication(VERSION, "report", 1, DONE_AT + timedelta(seconds=number)), frame)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    text = io.StringIO()
+    frame.assign(**STAMPED).to_csv(text, header=False, index=False)
+    return text.getvalue()
+
+
+def _copy(raw: extensions.connection, text: str) -> None:
+    with raw, raw.cursor() as cursor:
+        cursor.copy_expert(COPY, io.StringIO(text), size=1 << 20)
+
+
+def _check(raw: extensions.connection, wanted: int) -> str:
+    """Both tables hold the same set, but for the id of the publication."""
+    names = ", ".join(name for name in TARGET.split(", ") if name != "publication_id")
+    with raw, raw.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM fourgate.current_prediction), (SELECT count(*) FROM raw_prediction)"
+        )
+        found = cursor.fetchone()
+        cursor.execute(f"SELECT {names} FROM raw_prediction EXCEPT SELECT {names} FROM fourgate.current_prediction")
+        first = cursor.fetchone()
+    if found != (wanted, wanted) or first is not None:
+        raise Unequal(f"{found} rows stored of {wanted}; first row that only the peer has: {first}")
+    return f"{wanted:,} rows equal in every column"

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks import feature_frame
+from benchmarks.pairing import Unequal
+from benchmarks.plain_pandas import FEATURES, history_features
+
+# run, start, finish, then the outcome and seconds of the one test; r4 starts while r3 is still unknown
+HISTORY = [
+    ("r1", "2026-03-02 10:00", "2026-03-02 10:10", "failed", 2.0),
+    ("r2", "2026-03-02 11:00", "2026-03-02 11:10", "passed", 4.0),
+    ("r3", "2026-03-02 12:00", "2026-03-02 12:30", "failed", 6.0),
+    ("r4", "2026-03-02 12:30", "2026-03-02 12:40", "passed", 1.0),
+]
+
+
+def built() -> pd.DataFrame:
+    runs = pd.DataFrame([row[:3] for row in HISTORY], columns=["run_id", "started_at", "finished_at"])
+    for name in ("started_at", "finished_at"):
+        runs[name] = pd.to_datetime(runs[name], utc=True)
+    results = pd.DataFrame([(row[0], *row[3:]) for row in HISTORY], columns=["run_id", "outcome", "duration_s"])
+    return history_features(runs, results.assign(variant="v", test_id="t")).set_index("run_id")
+
+
+def test_a_run_sees_what_was_known_strictly_before_its_start() -> None:
+    features = built()
+    assert features["executions_count"].to_dict() == {"r1": 0, "r2": 1, "r3": 2, "r4": 2}
+    assert features["failures_count"].to_dict() == {"r1": 0, "r2": 1, "r3": 1, "r4": 1}
+
+
+def test_the_state_after_a_failure_and_a_pass_is_the_one_computed_by_hand() -> None:
+    row = built().loc["r3"]
+    assert row["failure_rate_last_5"] == 0.5
+    assert row["ewma_failure_rate"] == pytest.approx(0.2 * 0.8)
+    assert row["flip_rate_last_20"] == 1.0
+    assert (row["is_failing"], row["failures_in_a_row_count"], row["executions_since_failure_count"]) == (0, 0, 1)
+    assert (row["since_failure_s"], row["since_execution_s"], row["age_s"]) == (6_600, 3_000, 6_600)
+    assert (row["mean_duration_s"], row["last_duration_s"], row["duration_deviation_s"]) == (3, 4, 1)
+    assert (row["executions_7d"], row["failures_7d"]) == (2, 1)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_difference_of_a_millionth_in_any_feature_ends_the_benchmark(
+    feature: str, two_frames: tuple[feature_frame.Pairing, pd.DataFrame, pd.DataFrame]
+) -> None:
+    pairing, ours, peer = two_frames
+    changed = peer.copy()
+    changed.loc[changed[feature].last_valid_index(), feature] += 1e-2 if feature.endswith("_s") else 1e-6
+    with pytest.raises(Unequal, match=f"{feature}: 1 rows"):
+        pairing.check(ours, changed)
+
+
+@pytest.fixture(scope="module")
+def two_frames(tmp_path_factory: pytest.TempPathFactory) -> tuple[feature_frame.Pairing, pd.DataFrame, pd.DataFrame]:
+    folder: Path = tmp_path_factory.mktemp("lake")
+    pairing = next(feature_frame.pairings(True, folder))
+    return pairing, pairing.ours.ready()(), pairing.peer.ready()()

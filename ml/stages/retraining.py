@@ -219,7 +219,15 @@ def _record(
     records = training.records(spec, fitted, rows, split, settings.selection_budget)
     # the chosen one and the baselines are reported on the test period as well; the others never see it
     judged = training.judged_measures(spec, chosen, rows, split, settings.selection_budget)
-    candidates = tuple(replace(one, metrics={**one.metrics, **judged.get(one.name, {})}) for one in records)
+    drawn = {chosen.name: {"importance.png": training.importance_figure(chosen, rows, split)}}
+    candidates = tuple(
+        replace(
+            one,
+            metrics={**one.metrics, **judged.get(one.name, {})},
+            figures={**one.figures, **drawn.get(one.name, {})},
+        )
+        for one in records
+    )
     as_of = datetime.fromisoformat(frame["as_of"])
     return TrainingRecord(spec.name, frame["project"], as_of, params, tags, candidates, chosen.name)
 

@@ -3,7 +3,7 @@
 from ml.training.evaluation import choose, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, fit_candidates, predict, refit
 from ml.training.periods import period_rows, runs_of, split_by_time
-from ml.training.reporting import importance, judged_measures, records, threshold
+from ml.training.reporting import importance, importance_figure, judged_measures, records, threshold
 
 __all__ = [
     "FitOptions",
@@ -12,6 +12,7 @@ __all__ = [
     "evaluate",
     "fit_candidates",
     "importance",
+    "importance_figure",
     "judged_measures",
     "period_block",
     "period_rows",

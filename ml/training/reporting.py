@@ -65,6 +65,12 @@ def threshold(one: Fitted, frame: pd.DataFrame, split: Split) -> float:
     return metrics.best_threshold(rows["failed"], predict(one.estimator, rows)["probability"])
 
 
+def importance_figure(one: Fitted, frame: pd.DataFrame, split: Split) -> Figure:
+    """What a candidate leans on, on the validate period; worth its time for the chosen one only."""
+    losses = importance(one.estimator, period_rows(frame, split, "validate"))
+    return plots.importance(losses, f"What {one.name} leans on", "loss of mean APFD when shuffled within each run")
+
+
 def importance(estimator: Any, rows: pd.DataFrame, seed: int = 0) -> pd.Series:
     """Loss of mean APFD when one feature is shuffled, by feature name: what the ranking leans on.
 
@@ -112,7 +118,4 @@ def _figures(
     }
     title = f"Calibration of {one.name}, validation period"
     figures["calibration.png"] = plots.calibration(scored["failed"], scored["probability"], title)
-    losses = importance(one.estimator, scored)
-    title = f"What {one.name} leans on"
-    figures["importance.png"] = plots.importance(losses, title, "loss of mean APFD when shuffled within each run")
     return figures

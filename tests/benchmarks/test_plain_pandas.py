@@ -42,7 +42,7 @@ def test_the_state_after_a_failure_and_a_pass_is_the_one_computed_by_hand() -> N
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_a_difference_of_a_millionth_in_any_feature_ends_the_benchmark(
+def test_one_differing_value_of_any_feature_ends_the_benchmark(
     feature: str, two_frames: tuple[feature_frame.Pairing, pd.DataFrame, pd.DataFrame]
 ) -> None:
     pairing, ours, peer = two_frames

@@ -280,7 +280,7 @@ def test_records_hold_every_candidate_and_baseline_on_the_validation_period_only
         ("by_noise", True),
     ]
     assert {name.split(".")[0] for record in records for name in record.metrics} == {"validation"}
-    assert set(records[0].figures) == {"ranking_all.png", "ranking_new.png", "calibration.png", "importance.png"}
+    assert set(records[0].figures) == {"ranking_all.png", "ranking_new.png", "calibration.png"}
     assert records[3].figures == {}
     assert records[0].metrics["validation.apfd_all"].value > records[4].metrics["validation.apfd_all"].value + 0.1
     assert records[0].params["estimator"] == "LogisticRegression"

@@ -5,29 +5,27 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import benchmarks.appending
-import benchmarks.feature_frame
-import benchmarks.publishing
-import benchmarks.reading
-import benchmarks.validating
 from benchmarks.pairing import ROUNDS, Outcome, Pairing, measure, slopes
 
 RESULTS = Path(__file__).parent / "results"
-BENCHMARKS: dict[str, Callable[[bool, Path], Iterator[Pairing]]] = {
-    "features": benchmarks.feature_frame.pairings,
-    "publishing": benchmarks.publishing.pairings,
-    "validation": benchmarks.validating.pairings,
-    "append": benchmarks.appending.pairings,
-    "reports": benchmarks.reading.pairings,
+# Modules by name, imported when they run: `--help` must not wait for their libraries.
+BENCHMARKS = {
+    "features": "benchmarks.feature_frame",
+    "publishing": "benchmarks.publishing",
+    "validation": "benchmarks.validating",
+    "append": "benchmarks.appending",
+    "reports": "benchmarks.reading",
 }
 LIBRARIES = ("pandas", "duckdb", "deltalake", "pyarrow", "pandera", "psycopg2-binary", "lxml")
 
@@ -36,13 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     print("ratio = our seconds / the peer's, median of the rounds (lowest to highest); below 1 ours is faster")
     for name in options.only or BENCHMARKS:
-        print(f"\n{name}: {sys.modules[BENCHMARKS[name].__module__].__doc__}", flush=True)
-        outcomes = _measured(BENCHMARKS[name], options.quick, options.rounds)
+        module = import_module(BENCHMARKS[name])
+        print(f"\n{name}: {module.__doc__}", flush=True)
+        outcomes = _measured(module.pairings, options.quick, options.rounds)
         grown = slopes(outcomes)
         for slope in grown:
             print(
-                f"  {slope['family']}: from {slope['from']:,} to {slope['to']:,} {slope['unit']} seconds grow as "
-                f"rows^{slope['ours']:.2f} (ours) and rows^{slope['peer']:.2f} (peer)"
+                f"  {slope['family']}: from {slope['from']:,} to {slope['to']:,} {slope['unit']} CPU seconds grow as "
+                f"n^{slope['ours']:.2f} (ours) and n^{slope['peer']:.2f} (peer)"
             )
         _write(options.results / f"{name}.json", name, options, outcomes, grown)
     print(f"\nwritten to {options.results}")
@@ -50,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Fourgate side by side with named peers; see docs/benchmarks.md."
+    )
     parser.add_argument("--only", metavar="NAME", choices=list(BENCHMARKS), action="append", help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="small inputs, seconds: proves that all run, no more")
     parser.add_argument("--rounds", type=_at_least_three, default=ROUNDS, help="pairs to time, 3 or more")
@@ -81,7 +82,9 @@ def _measured(pairings: Callable[[bool, Path], Iterator[Pairing]], quick: bool, 
 
 def _show(outcome: Outcome) -> None:
     ours, peer = (outcome.count / median(seconds) for seconds in (outcome.ours_s, outcome.peer_s))
-    print(f"  {outcome.family}, {outcome.size} ({outcome.count:,} {outcome.unit}): {outcome.ours} / {outcome.peer}")
+    counted = f"{outcome.count:,} {outcome.unit}"
+    size = counted if outcome.size == counted else f"{outcome.size} ({counted})"
+    print(f"  {outcome.family}, {size}: {outcome.ours} / {outcome.peer}")
     print(
         f"    ratio {outcome.ratio:.2f} ({min(outcome.ratios):.2f} to {max(outcome.ratios):.2f}); {ours:,.0f} / "
         f"{peer:,.0f} {outcome.unit}/s; {median(outcome.ours_s):.3f} s / {median(outcome.peer_s):.3f} s"
@@ -112,4 +115,6 @@ def _write(
 
 
 if __name__ == "__main__":
+    # As an exception, so that a killed benchmark still stops its PostgreSQL and removes its folder.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     raise SystemExit(main())

@@ -19,7 +19,7 @@ from ml.schemas import FEATURES
 
 TOLERANCE = 1e-9
 SIZES = (300, 1200)
-QUICK_SIZES = (20, 40)
+QUICK_SIZES = (20, 40)  # fewer runs have no failures to look back at
 HISTORY_COLUMNS = ", ".join(f"CAST({text} AS DOUBLE) AS {name}" for name, text in test_history.COLUMNS.items())
 
 

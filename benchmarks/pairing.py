@@ -48,7 +48,10 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was measured: seconds in the order of the rounds; `ratio` is ours / peer, so below 1 ours is faster."""
+    """What was measured, in the order of the rounds; `ratio` is ours / peer in wall seconds: below 1 ours is faster.
+
+    CPU seconds are those of this process alone, so without the work of a PostgreSQL server.
+    """
 
     family: str
     size: str
@@ -60,6 +63,8 @@ class Outcome:
     note: str
     ours_s: tuple[float, ...]
     peer_s: tuple[float, ...]
+    ours_cpu_s: tuple[float, ...]
+    peer_cpu_s: tuple[float, ...]
     ratios: tuple[float, ...]
     ratio: float
 
@@ -76,12 +81,13 @@ def measure(pairing: Pairing, rounds: int = ROUNDS) -> Outcome:
         Unequal: the sides disagree on the result.
     """
     equal = pairing.check(pairing.ours.ready()(), pairing.peer.ready()())
-    ours_s: list[float] = []
-    peer_s: list[float] = []
+    ours: list[tuple[float, float]] = []
+    peer: list[tuple[float, float]] = []
     for number in range(rounds):
-        turns = [(pairing.ours, ours_s), (pairing.peer, peer_s)]
+        turns = [(pairing.ours, ours), (pairing.peer, peer)]
         for contender, seconds in turns if number % 2 == 0 else reversed(turns):
             seconds.append(_seconds(contender))
+    (ours_s, ours_cpu_s), (peer_s, peer_cpu_s) = zip(*ours, strict=True), zip(*peer, strict=True)
     ratios = pairwise_ratios(ours_s, peer_s)
     return Outcome(
         family=pairing.family,
@@ -92,8 +98,10 @@ def measure(pairing: Pairing, rounds: int = ROUNDS) -> Outcome:
         peer=pairing.peer.name,
         equal=equal,
         note=pairing.note,
-        ours_s=tuple(ours_s),
-        peer_s=tuple(peer_s),
+        ours_s=ours_s,
+        peer_s=peer_s,
+        ours_cpu_s=ours_cpu_s,
+        peer_cpu_s=peer_cpu_s,
         ratios=ratios,
         ratio=median(ratios),
     )
@@ -112,7 +120,10 @@ def exponent(first: tuple[int, float], last: tuple[int, float]) -> float:
 
 
 def slopes(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Per family with several sizes: how the median second of each side grows from its first to its last size."""
+    """Per family with several sizes: how the least CPU seconds of each side grow from its first to its last size.
+
+    CPU, because the sizes are timed minutes apart and the machine may be busier at one than at the other.
+    """
     found = []
     for family in dict.fromkeys(outcome.family for outcome in outcomes):
         members = [outcome for outcome in outcomes if outcome.family == family]
@@ -125,16 +136,17 @@ def slopes(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                 "from": first.count,
                 "to": last.count,
                 "unit": first.unit,
-                "ours": exponent((first.count, median(first.ours_s)), (last.count, median(last.ours_s))),
-                "peer": exponent((first.count, median(first.peer_s)), (last.count, median(last.peer_s))),
+                "ours": exponent((first.count, min(first.ours_cpu_s)), (last.count, min(last.ours_cpu_s))),
+                "peer": exponent((first.count, min(first.peer_cpu_s)), (last.count, min(last.peer_cpu_s))),
             }
         )
     return found
 
 
-def _seconds(contender: Contender) -> float:
+def _seconds(contender: Contender) -> tuple[float, float]:
+    """Wall and CPU seconds of one round."""
     work = contender.ready()
     gc.collect()
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - began_cpu

@@ -6,8 +6,9 @@ Every source -> landing -> contracts -> lake. Hourly and on demand; emits `ci_hi
 `rejected_rows` with their reason, and the batch's data-quality score drops.
 
 **Red is real when:** `fetch` cannot read the history folder (the log names the folder and the layouts that would be
-right); `validate` finds a batch that breaks its contract as a whole (open *Report*: the Data Docs say which
-expectation); `append` cannot get the lake's lock within ten minutes (another collector hangs: see its log).
+right); `require_contracts` names a batch that breaks its contract as a whole: it is not in the lake, the others are
+(open the *Report* of its `validate`: the Data Docs say which expectation); `append` cannot get the lake's lock within
+ten minutes (another collector hangs: see its log).
 
 **Mend:** fix the cause and clear the task. Collecting twice changes nothing: a batch is known by its content.
 Owner: data engineering.
@@ -32,7 +33,7 @@ FORM = {
 
 @dag(schedule="@hourly", params=FORM, tags=["fourgate", "data"], doc_md=__doc__, **DAG)
 def collect_ci_data():
-    """Wire the three steps of collecting."""
+    """Wire the steps of collecting."""
 
     @task
     def fetch() -> list[dict[str, Any]]:
@@ -58,12 +59,21 @@ def collect_ci_data():
         from ml.stages import collection
 
         appended = collection.append(load_settings(), list(batches))
-        if not appended["new_rows"]:
+        # an attempt that was killed after its last commit left nothing new to the next one, but told nobody
+        if not appended["new_rows"] and get_current_context()["ti"].try_number == 1:
             raise AirflowSkipException(f"nothing new in {len(batches)} batches")
         outlet_events[ci_history].extra = appended
         return appended
 
-    append(validate.expand(batch=fetch()))
+    @task(trigger_rule="none_failed")
+    def require_contracts(batches: list[dict[str, Any]]) -> None:
+        """Turn the run red for a batch that was refused as a whole; the good ones are in the lake by now."""
+        from ml.stages import collection
+
+        collection.require_contracts(list(batches))
+
+    checked = validate.expand(batch=fetch())
+    append(checked) >> require_contracts(checked)
 
 
 collect_ci_data()

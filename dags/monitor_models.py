@@ -7,8 +7,8 @@ Joins published predictions with the outcomes that came in later: live measures 
 
 **Red is real when:** PostgreSQL or the lake cannot be read.
 
-**Mend:** clear the task. A live measure below its floor is said in the log and in the table; going back is a person's
-choice: DAG `roll_back_champion` or `fourgate rollback`. Owner: ML engineering.
+**Mend:** clear the task. The measures are the task's result and rows of the table; going back is a person's choice:
+DAG `roll_back_champion` or `fourgate rollback`. Owner: ML engineering.
 """
 
 from typing import Any

@@ -5,7 +5,8 @@ row, and publishes its predictions. The form asks for the reason; it is kept in 
 
 **Red is real when:** there is no previous champion (the message says so), or PostgreSQL cannot be reached.
 
-**Mend:** clear the task; rolling back twice goes back and forth, so look at the champion first (`fourgate status`).
+**Mend:** clear the task `roll_back`: a repeat of it undoes nothing. A new run of the DAG goes back again, so
+look at the champion first (`fourgate status`).
 Owner: ML engineering.
 """
 
@@ -29,21 +30,30 @@ FORM = {
 
 @dag(schedule=None, params=FORM, tags=["fourgate", "rescue"], doc_md=__doc__, **DAG)
 def roll_back_champion():
-    """Wire the one step."""
+    """Wire looking and swapping."""
+
+    @task(multiple_outputs=False)
+    def champion_now() -> dict[str, Any] | None:
+        """The champion that is to go; kept, so that a repeated attempt does not bring it back."""
+        from ml.stages import serving
+
+        form = get_current_context()["params"]
+        return serving.champion_of(load_settings(), form["model"], form["project"])
 
     @task(outlets=[champion(model) for model in MODELS], multiple_outputs=False)
-    def roll_back(*, outlet_events: Any = None) -> dict[str, Any]:
+    def roll_back(leaving: dict[str, Any] | None, *, outlet_events: Any = None) -> dict[str, Any]:
         """Swap champion and previous champion."""
         from ml.stages import retraining
 
         context = get_current_context()
         settings, form = load_settings(), context["params"]
-        as_of = moment(settings, context)
-        outcome = retraining.rollback(settings, form["model"], form["project"], as_of, form["reason"])
+        leaving = leaving or {"model": form["model"], "project": form["project"], "version": ""}
+        reason = f"{context['dag_run'].triggering_user_name or 'airflow'}: {form['reason']}"
+        outcome = retraining.roll_back_from(settings, leaving, moment(settings, context), reason)
         outlet_events[champion(form["model"])].extra = outcome
         return outcome
 
-    roll_back()
+    roll_back(champion_now())
 
 
 roll_back_champion()

@@ -53,6 +53,7 @@ ALLOWED_TYPES = (
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.ensemble._voting.VotingClassifier",
     "sklearn.frozen._frozen.FrozenEstimator",
     "sklearn.impute._base.MissingIndicator",
     "sklearn.impute._base.SimpleImputer",
@@ -65,6 +66,7 @@ ALLOWED_TYPES = (
     "sklearn.preprocessing._label.LabelEncoder",
     "sklearn.tree._classes.DecisionTreeClassifier",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
 )
 
 # How skops rebuilds a value. Left out on purpose: functions, methods, operators, partials, reduce by name.

@@ -1,8 +1,10 @@
 """How the command line shows a result: JSON for machines, tables for people."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from rich.console import Console
@@ -17,12 +19,23 @@ console = Console(width=None if sys.stdout.isatty() else 150)
 def show(value: Any, as_json: bool) -> None:
     """Print a stage's result."""
     if as_json:
-        print(json.dumps(value, indent=2, default=str))  # noqa: T201 - the command's output
+        print(json.dumps(_plain(value), indent=2, default=str, allow_nan=False))  # noqa: T201 - the command's output
     elif isinstance(value, Mapping):
         console.print(key_values(value))
     else:
         for item in value:
             console.print(key_values(item) if isinstance(item, Mapping) else escape(str(item)))
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready: value objects as mappings, null for NaN and infinity, which JSON does not have."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def key_values(values: Mapping[str, Any]) -> Table:

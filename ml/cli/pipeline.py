@@ -9,14 +9,22 @@ import typer
 
 from ml.cli import app
 from ml.cli.output import progress, show
-from ml.errors import NotEnoughData
+from ml.errors import NotEnoughData, SettingsError
 from ml.settings import GATES, MODELS, Settings, load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsOf = Annotated[
     str, typer.Option("--as-of", help="Moment taken as now, e.g. 2026-01-31T08:00:00Z. Default: end of the history.")
 ]
-Model = Annotated[str, typer.Option(help=f"One of: {', '.join(MODELS)}.")]
+
+
+def _known(model: str) -> str:
+    if model not in MODELS:
+        raise SettingsError(f"{model!r} is not a model of Fourgate; the models are {', '.join(MODELS)}")
+    return model
+
+
+Model = Annotated[str, typer.Option(help=f"One of: {', '.join(MODELS)}.", callback=_known)]
 Project = Annotated[str, typer.Option(help="Only this project. Default: every project in the lake.")]
 HistoryFolder = Annotated[Path | None, typer.Argument(help="History folder. Default: FOURGATE_HISTORY.")]
 
@@ -30,7 +38,7 @@ def collect(
     from ml.stages.opening import to_span
 
     settings = load_settings()
-    moment = _moment(as_of) or datetime.now(UTC)  # the edge of the system: from here on, time is an argument
+    moment = _given(as_of) or datetime.now(UTC)  # the edge of the system: from here on, time is an argument
     with progress(as_json) as bar:
         task = bar.add_task("landing", total=None)
         span = to_span(since, until)
@@ -46,6 +54,7 @@ def collect(
             checked.append(collection.validate(settings, batch, moment))
             bar.advance(task)
     show({"validated": checked, **collection.append(settings, checked)}, as_json)
+    collection.require_contracts(checked)
 
 
 @app.command()
@@ -53,7 +62,7 @@ def validate(batch_id: str, as_of: AsOf = "", as_json: AsJson = False) -> None:
     """Hold a landed batch against today's contracts again and append the rows that are accepted now (replay)."""
     from ml.stages import collection
 
-    show(collection.replay(load_settings(), batch_id, _moment(as_of) or datetime.now(UTC)), as_json)
+    show(collection.replay(load_settings(), batch_id, _given(as_of) or datetime.now(UTC)), as_json)
 
 
 @app.command()
@@ -62,9 +71,8 @@ def features(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", 
     from ml.stages import preparation
 
     settings = load_settings()
-    show(
-        [preparation.features(settings, model, name, _moment(as_of)) for name in _projects(settings, project)], as_json
-    )
+    moment = _moment(settings, as_of)
+    show([preparation.features(settings, model, name, moment) for name in _projects(settings, project)], as_json)
 
 
 @app.command()
@@ -72,7 +80,8 @@ def drift(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     """Compare the newest runs with the champion's reference."""
     from ml.stages import preparation
 
-    show(preparation.drift(load_settings(), model, project, _moment(as_of)), as_json)
+    settings = load_settings()
+    show(preparation.drift(settings, model, project, _moment(settings, as_of)), as_json)
 
 
 @app.command()
@@ -81,11 +90,12 @@ def train(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     from ml.stages import preparation, retraining
 
     settings = load_settings()
+    moment = _moment(settings, as_of)
     trained = []
     for name in _projects(settings, project):
         with progress(as_json) as bar:
             bar.add_task(f"training for {name}", total=None)
-            frame = preparation.features(settings, model, name, _moment(as_of))
+            frame = preparation.features(settings, model, name, moment)
             trained.append(retraining.train(settings, frame))
     show(trained, as_json)
     if all(candidate["version"] is None for candidate in trained):
@@ -119,7 +129,8 @@ def publish(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", a
     """Score with the champions and make the sets current in the results table."""
     from ml.stages import serving
 
-    published = serving.publish(load_settings(), model, project, _moment(as_of))
+    settings = load_settings()
+    published = serving.publish(settings, model, project, _moment(settings, as_of))
     show(published, as_json)
     if not published:
         raise NotEnoughData("no project has a champion yet: nothing to publish")
@@ -130,7 +141,8 @@ def monitor(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", a
     """Measure published predictions against the outcomes that came in."""
     from ml.stages import serving
 
-    show(serving.monitor(load_settings(), model, project, _moment(as_of)), as_json)
+    settings = load_settings()
+    show(serving.monitor(settings, model, project, _moment(settings, as_of)), as_json)
 
 
 @app.command()
@@ -145,7 +157,8 @@ def rollback(
     from ml.stages import retraining
 
     told = f"{getpass.getuser()}: {reason}"
-    show(retraining.rollback(load_settings(), model, project, _moment(as_of), told), as_json)
+    settings = load_settings()
+    show(retraining.rollback(settings, model, project, _moment(settings, as_of), told), as_json)
 
 
 @app.command()
@@ -186,7 +199,12 @@ def _projects(settings: Settings, only: str) -> list[str]:
     return found
 
 
-def _moment(text: str) -> datetime | None:
+def _moment(settings: Settings, text: str) -> datetime | None:
+    """The given moment; else in wall-clock mode the wall clock, which is read here and nowhere below; else None."""
+    return _given(text) or (datetime.now(UTC) if settings.clock == "wall" else None)
+
+
+def _given(text: str) -> datetime | None:
     from ml.stages.opening import to_span
 
     return to_span(text, None).start

@@ -1,5 +1,6 @@
 """Commands of the embedded stack: up, down, run."""
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +11,10 @@ from rich.markup import escape
 from ml import stack as embedded
 from ml.cli import app
 from ml.cli.output import console
-from ml.errors import SourceError, StackError
+from ml.errors import SettingsError, SourceError, StackError
 from ml.settings import MODELS, Settings, load_settings
 from ml.stack.airflow_api import AirflowApi
+from ml.stack.postgres import ensure_database
 from ml.stack.services import Stack
 
 RUN_TIMEOUT_S = 3600.0
@@ -33,6 +35,31 @@ def down() -> None:
     """Stop every process of the stack, whatever state it is in."""
     ended = embedded.stop(load_settings())
     console.print(f"stopped {ended} processes" if ended else "nothing was running")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring a PostgreSQL of your own to this release; the embedded one is migrated by `up`.
+
+    FOURGATE_WAREHOUSE_ADMIN_DSN says where. Passwords come from the environment: PIPELINE_PASSWORD and READER_PASSWORD
+    for the two roles (unset: left as they are); AIRFLOW_DATABASE_PASSWORD and MLFLOW_DATABASE_PASSWORD, if set, also
+    make the databases airflow and mlflow with an owner of the same name.
+    """
+    from ml import warehouse
+
+    admin = load_settings().warehouse_admin_dsn.get_secret_value()
+    if not admin:
+        raise SettingsError(
+            "FOURGATE_WAREHOUSE_ADMIN_DSN is not set; right would be postgresql://owner:password@host:5432/fourgate"
+        )
+    passwords = os.environ.get("PIPELINE_PASSWORD", ""), os.environ.get("READER_PASSWORD", "")
+    applied = warehouse.migrate(admin, *passwords)
+    console.print(f"applied {', '.join(applied)}" if applied else "the warehouse is up to date", markup=False)
+    for name in ("airflow", "mlflow"):
+        password = os.environ.get(f"{name.upper()}_DATABASE_PASSWORD", "")
+        if password:
+            ensure_database(admin, name, name, password)
+            console.print(f"database {name} is there, role {name} owns it")
 
 
 @app.command()

@@ -1,10 +1,13 @@
 """The embedded stack: PostgreSQL, MLflow and Airflow on this machine, on loopback, under one supervisor."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,7 +15,7 @@ import psutil
 from ml.errors import StackError
 from ml.settings import PREFIX, Settings
 from ml.stack.services import ROOT, Stack, prepare
-from ml.stack.supervisor import end_session, read_state
+from ml.stack.supervisor import end_session, read_state, write_state
 
 START_TIMEOUT_S = 1_200
 CLOCK_SLACK_S = 60
@@ -26,13 +29,14 @@ def start(settings: Settings, on_progress: Callable[[str], None] = lambda detail
     """
     home = settings.home.absolute()
     home.mkdir(parents=True, exist_ok=True)
-    if _status(home) not in {"ready", "starting"}:
-        stop(settings)
-        _launch_supervisor(home)
+    with _alone(home):
+        if _status(home) not in {"ready", "starting"}:
+            stop(settings)
+            _launch_supervisor(home)
     deadline = time.monotonic() + START_TIMEOUT_S
     while (status := _status(home)) != "ready":
-        if status == "failed" or time.monotonic() > deadline:
-            detail = read_state(home).get("detail", "no word from the supervisor")
+        if status != "starting" or time.monotonic() > deadline:
+            detail = read_state(home).get("detail") or f"the supervisor is {status}"
             raise StackError(f"the stack did not start: {detail}; logs are in {home / 'logs'}")
         on_progress(str(read_state(home).get("detail", "")))
         time.sleep(0.3)
@@ -74,7 +78,7 @@ def running(settings: Settings) -> Stack:
 def _stack(settings: Settings, state: Mapping[str, object]) -> Stack:
     fresh = prepare(settings)
     ports = state.get("ports")
-    return Stack(fresh.home, ports if isinstance(ports, dict) else fresh.ports, fresh.secrets, settings.threads)
+    return replace(fresh, ports=ports) if isinstance(ports, dict) else fresh
 
 
 def _status(home: Path) -> str:
@@ -108,7 +112,16 @@ def _end_orphans(session: int) -> int:
     return end_session(session)
 
 
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One starter at a time: a second one finds what the first has started."""
+    with open(home / "start.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _launch_supervisor(home: Path) -> None:
+    """Start the supervisor and note it at once: a stop finds it even before it has written anything itself."""
     (home / "logs").mkdir(exist_ok=True)
     (home / "state.json").unlink(missing_ok=True)
     with open(home / "logs" / "supervisor.log", "ab") as output:
@@ -120,11 +133,9 @@ def _launch_supervisor(home: Path) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    deadline = time.monotonic() + 60
-    while not read_state(home) and time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise StackError(f"the supervisor ended at once; see {home / 'logs' / 'supervisor.log'}")
-        time.sleep(0.1)
+    if not read_state(home):
+        known = {"pid": process.pid, "session": process.pid, "boot": psutil.boot_time()}
+        write_state(home, {"status": "starting", "detail": "", **known})
 
 
 def _end_supervisor(pid: int) -> int:
@@ -138,4 +149,5 @@ def _end_supervisor(pid: int) -> int:
         process.wait(timeout=60)
     except psutil.TimeoutExpired:
         process.kill()
+        psutil.wait_procs([process], timeout=10)  # its session is looked at when it is gone
     return services + 1

@@ -15,13 +15,15 @@ POOLS = {
 DONE = {"success", "failed"}
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 TIMEOUT_S = 30.0
+PAGE = 100  # Airflow answers with no more at once
 
 
 class AirflowApi:
     """Talks to one Airflow as one user."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
+        # trust_env: a proxy of the environment could not reach this machine's loopback address
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
         self._login = {"username": user, "password": password}
         self._token_until = 0.0
 
@@ -64,8 +66,13 @@ class AirflowApi:
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Task instances of a run, in order of their start."""
-        answer = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 100})
-        return sorted(answer["task_instances"], key=lambda task: str(task["start_date"] or "9999"))
+        found: list[dict[str, Any]] = []
+        while True:
+            query = {"limit": PAGE, "offset": len(found), "order_by": "id"}
+            page = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", params=query)
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return sorted(found, key=lambda task: str(task["start_date"] or "9999"))
 
     def follow(self, dag_id: str, run_id: str, timeout_s: float) -> Iterator[dict[str, Any]]:
         """Yield each task instance once when it has ended, until the run has.

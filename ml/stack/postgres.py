@@ -5,12 +5,12 @@ import os
 import pwd
 import subprocess
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import extensions, sql
 
 from ml.errors import StackError
 
@@ -24,7 +24,7 @@ class EmbeddedPostgres:
 
     folder: Path
     port: int
-    password: str
+    password: str = field(repr=False)
 
     @property
     def data(self) -> Path:
@@ -70,18 +70,8 @@ class EmbeddedPostgres:
         return self._run("pg_ctl", "-D", str(self.data), "status").returncode == 0
 
     def ensure_database(self, name: str, role: str, password: str) -> None:
-        """Make a database and the role that owns it; set the role's password to `password`."""
-        with closing(psycopg2.connect(self.dsn(OWNER, self.password, "postgres"), connect_timeout=10)) as connection:
-            connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
-                verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
-                statement = sql.SQL("{} ROLE {} LOGIN PASSWORD {}")
-                cursor.execute(statement.format(verb, sql.Identifier(role), sql.Literal(password)))
-                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
-                if not cursor.fetchone():
-                    create = sql.SQL("CREATE DATABASE {} OWNER {}")
-                    cursor.execute(create.format(sql.Identifier(name), sql.Identifier(role)))
+        """Make a database of this server and the role that owns it; see `ensure_database`."""
+        ensure_database(self.dsn(OWNER, self.password, "postgres"), name, role, password)
 
     def _initdb(self) -> None:
         secret = self.folder / "initial-password"
@@ -116,19 +106,56 @@ class EmbeddedPostgres:
     def _run(self, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         # pg_ctl hands its output streams to the server: pipes would never close, files do not mind
         with open(self.folder / f"{program}.out", "w+", encoding="utf-8") as output:
-            user = SYSTEM_USER if os.geteuid() == 0 else None
+            is_root = os.geteuid() == 0
             done = subprocess.run(
                 [str(binaries() / program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                user=user,
+                user=SYSTEM_USER if is_root else None,
+                group=SYSTEM_USER if is_root else None,  # root's own group would decide over folders of 0700
+                extra_groups=[] if is_root else None,
                 cwd=self.folder,
                 timeout=120,
                 check=False,
             )
             output.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, "", output.read())
+
+
+def ensure_database(admin_dsn: str, name: str, role: str, password: str) -> None:
+    """Make a database and the role that owns it, where they are not there; set the role's password to `password`.
+
+    Args:
+        admin_dsn: any database of the server, as a role that may create roles and databases.
+        name: of the database.
+        role: of its owner.
+        password: of the owner.
+
+    Raises:
+        StackError: the server cannot be reached or refuses; no password is in the message.
+    """
+    try:
+        with closing(psycopg2.connect(admin_dsn, connect_timeout=10)) as connection:
+            connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+                verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
+                # hashed here, so that the server's statement log never holds it
+                secret = extensions.encrypt_password(password, role, connection, "scram-sha-256")
+                statement = sql.SQL("{} ROLE {} LOGIN PASSWORD {}")
+                cursor.execute(statement.format(verb, sql.Identifier(role), sql.Literal(secret)))
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+                if not cursor.fetchone():
+                    create = sql.SQL("CREATE DATABASE {} OWNER {}")
+                    cursor.execute(create.format(sql.Identifier(name), sql.Identifier(role)))
+    except psycopg2.ProgrammingError as error:
+        # without the cause: a message about an unreadable address quotes pieces of it, the password among them
+        reason = error.diag.message_primary or "the address cannot be read; expected postgresql://user:password@host/db"
+        raise StackError(f"database {name} of role {role} cannot be made: {reason}") from None
+    except psycopg2.Error as error:
+        reason = (error.diag.message_primary or str(error)).strip()
+        raise StackError(f"database {name} of role {role} cannot be made: {reason}") from error
 
 
 def binaries() -> Path:

@@ -7,8 +7,10 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from ml.settings import PREFIX, Settings
 from ml.stack.airflow_api import AirflowApi
@@ -16,6 +18,7 @@ from ml.stack.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET_NAMES = ("owner", "pipeline", "reader", "airflow_database", "mlflow_database", "airflow_admin", "jwt", "session")
+ADMIN_DSN = f"{PREFIX}WAREHOUSE_ADMIN_DSN"
 QUIET = {  # none of them may call home
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "SCARF_ANALYTICS": "false",
@@ -36,12 +39,16 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The embedded stack of one home folder, with the ports and secrets it uses."""
+    """The embedded stack of one home folder, with the ports and secrets it uses.
+
+    `given` are the settings that the user made, as variables: services run in another folder than the user's `.env`.
+    """
 
     home: Path
     ports: Mapping[str, int]
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
     threads: int = 2
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def postgres(self) -> EmbeddedPostgres:
@@ -67,10 +74,12 @@ class Stack:
         return self.postgres.dsn(f"fourgate_{role}", self.secrets[role], "fourgate")
 
     def fourgate_environment(self) -> dict[str, str]:
-        """Settings that the stack hands to the pipeline; also written to ``<home>/stack.env`` for the command line."""
+        """Settings that the stack hands to the pipeline; also written to ``<home>/stack.env`` for the command line.
+
+        The owner's address is not among them: the supervisor alone migrates, the pipeline writes with its own role.
+        """
         return {
             f"{PREFIX}WAREHOUSE_DSN": self.role_dsn("pipeline"),
-            f"{PREFIX}WAREHOUSE_ADMIN_DSN": self.postgres.owner_dsn,
             f"{PREFIX}MLFLOW_TRACKING_URI": self.mlflow_url,
             f"{PREFIX}AIRFLOW_URL": self.airflow_url,
         }
@@ -109,7 +118,8 @@ class Stack:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path, "MPLBACKEND": "Agg"}
         python["OMP_NUM_THREADS"] = str(self.threads)  # idle threads of boosting would spin on cores they do not have
-        return {**os.environ, **ours, **python}
+        kept = {name: value for name, value in os.environ.items() if name != ADMIN_DSN}
+        return {**kept, **self.given, **ours, **python, **_no_proxy()}
 
     def services(self) -> tuple[Service, ...]:
         """Every service in starting order; each listens on loopback only."""
@@ -151,7 +161,26 @@ def prepare(settings: Settings) -> Stack:
     ports: dict[str, int] = {}
     for name, port in wished.items():
         ports[name] = _free_port(port, taken=set(ports.values()))
-    return Stack(home, ports, kept, settings.threads)
+    return Stack(home, ports, kept, settings.threads, _given(settings))
+
+
+def _given(settings: Settings) -> dict[str, str]:
+    """The settings that differ from their defaults, as variables that mean the same in any folder."""
+    values: dict[str, str] = {}
+    for name in sorted(settings.model_fields_set):
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        is_folder = isinstance(value, Path) or (name in {"history", "lake_uri"} and value and "://" not in value)
+        values[PREFIX + name.upper()] = str(Path(value).absolute() if is_folder else value)
+    return {name: value for name, value in values.items() if value and name != ADMIN_DSN}
+
+
+def _no_proxy() -> dict[str, str]:
+    """The caller's exceptions from its proxy, and this machine: the services talk to each other on loopback."""
+    known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    value = ",".join(filter(None, [known, "127.0.0.1", "localhost"]))
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 def _free_port(wished: int, taken: set[int]) -> int:

@@ -20,7 +20,7 @@ from types import FrameType
 
 import psutil
 
-from ml.errors import StackError
+from ml.errors import FourgateError, StackError
 from ml.settings import load_settings
 from ml.stack.postgres import OWNER
 from ml.stack.services import Service, Stack, prepare
@@ -52,7 +52,7 @@ class Supervisor:
             while not self.stopping:
                 self._mend()
                 time.sleep(1)
-        except (StackError, OSError, subprocess.SubprocessError) as error:
+        except (FourgateError, OSError, subprocess.SubprocessError) as error:
             log.exception("the stack cannot go on")
             self.record("failed", str(error))
         finally:
@@ -69,9 +69,7 @@ class Supervisor:
             "ports": dict(self.stack.ports),
             "services": {name: process.pid for name, process in self.processes.items()},
         }
-        scratch = self.stack.home / ".state.json"
-        scratch.write_text(json.dumps(state))
-        scratch.replace(self.stack.home / "state.json")
+        write_state(self.stack.home, state)
 
     def _start(self) -> None:
         stack = self.stack
@@ -186,8 +184,9 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 
 def _answers(address: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches our loopback address
     try:
-        with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310 - our own loopback address
+        with direct.open(address, timeout=5) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
@@ -195,12 +194,27 @@ def _answers(address: str) -> bool:
 
 def read_state(home: Path) -> Mapping[str, object]:
     """What the supervisor wrote last; empty when there never was one."""
-    path = home / "state.json"
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    try:
+        return dict(json.loads((home / "state.json").read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def write_state(home: Path, state: Mapping[str, object]) -> None:
+    """Replace ``state.json`` whole."""
+    scratch = home / f".state.json.{os.getpid()}"
+    scratch.write_text(json.dumps(state))
+    scratch.replace(home / "state.json")
 
 
 def main() -> None:
-    """Run the supervisor of the configured home; a second one leaves at once."""
+    """Run the supervisor of the configured home; a second one leaves at once.
+
+    Raises:
+        StackError: it does not lead a session of its own.
+    """
+    if os.getsid(0) != os.getpid():
+        raise StackError("the supervisor ends its session when it stops and needs one of its own: use `fourgate up`")
     settings = load_settings()
     home = settings.home.absolute()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

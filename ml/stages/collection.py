@@ -16,7 +16,7 @@ from ml.lake import FIRST_VERSIONS, Appended, Lake
 from ml.schemas import KEYS
 from ml.settings import Settings
 from ml.spec import Batch, Interval, Snapshot
-from ml.stages.opening import folder_of, open_lake, open_warehouse, report_url, to_span, write_json
+from ml.stages.opening import folder_of, open_lake, open_warehouse, replacing, report_url, to_span, write_json
 from ml.stages.simulation import simulated_folder
 from ml.warehouse import BatchRecord, Warehouse
 
@@ -69,9 +69,8 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
     frames = {**checked.accepted, "rejected_rows": checked.rejected}
     folder = folder_of(settings, "staging", batch.batch_id)
     for name in STAGED:
-        scratch = folder / f"{name}.part"
-        frames[name].to_parquet(scratch, index=False)
-        scratch.replace(folder / f"{name}.parquet")
+        with replacing(folder / f"{name}.parquet") as scratch:
+            frames[name].to_parquet(scratch, index=False)
     summary = {
         **reference,
         "as_of": as_of.isoformat(),
@@ -88,13 +87,10 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
 
 
 def append(settings: Settings, references: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put validated batches into the lake, each exactly once, in the order given.
+    """Put validated batches into the lake, each exactly once, in the order given; see `require_contracts` for the rest.
 
     Returns:
         the head snapshot and counts; `new_rows` are rows that the lake did not have and runs that it updated.
-
-    Raises:
-        ContractError: a batch as a whole breaks its contract; the others are in the lake all the same.
     """
     lake = open_lake(settings)
     lake.create()
@@ -109,17 +105,30 @@ def append(settings: Settings, references: Sequence[Mapping[str, Any]]) -> dict[
                 duplicates += sum(done.duplicates.values())
             found = warehouse.head()
             snapshot_id = found.snapshot_id if found else None
+    return {"new_rows": new_rows, "duplicates": duplicates, "snapshot_id": snapshot_id, "batches": len(references)}
+
+
+def require_contracts(references: Sequence[Mapping[str, Any]]) -> None:
+    """Complain about refused batches, after the others were appended: one bad batch must not hold up the good ones.
+
+    Raises:
+        ContractError: a batch as a whole breaks its contract; it is not in the lake.
+    """
     refused = [reference for reference in references if not reference["passed"]]
     if refused:
         told = "; ".join(f"{one['batch_id']}: {', '.join(one['complaints'])} ({one['report_url']})" for one in refused)
         raise ContractError(f"{len(refused)} of {len(references)} batches break their contract as a whole: {told}")
-    return {"new_rows": new_rows, "duplicates": duplicates, "snapshot_id": snapshot_id, "batches": len(references)}
 
 
 def replay(settings: Settings, batch_id: str, as_of: datetime) -> dict[str, Any]:
-    """Validate a landed batch again, by today's contracts, and append what is accepted now."""
+    """Validate a landed batch again, by today's contracts, and append what is accepted now.
+
+    Raises:
+        ContractError: the batch as a whole breaks its contract; nothing is appended.
+    """
     batch = sources.find_batch(settings.home.absolute() / "landing", batch_id)
     checked = validate(settings, {**asdict(batch), "since": None, "until": None}, as_of)
+    require_contracts([checked])
     return append(settings, [{**checked, "batch_id": f"{batch_id}@{as_of:%Y%m%dT%H%M%S}", "staged": batch_id}])
 
 

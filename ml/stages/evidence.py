@@ -85,12 +85,13 @@ def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence
     scored = pd.read_parquet(Path(candidate["folder"]) / "scored.parquet")
     split = split_of(candidate)
     spec = models.load_model(candidate["model"])
-    as_of = datetime.fromisoformat(candidate["as_of"])
+    as_of, replaced = datetime.fromisoformat(candidate["as_of"]), candidate.get("champion_as_of")
     with open_warehouse(settings) as warehouse:
         champion = warehouse.champion(candidate["model"], candidate["project"])
         used = warehouse.used_periods(candidate["model"], candidate["project"])
         drifted = warehouse.has_drift(candidate["model"], candidate["project"], int(candidate["snapshot_id"]))
-    # after its own promotion the candidate is the champion: judged again, it is held against what it replaced
+    # after its own promotion the candidate is the champion: judged again, it is held against what it replaced, whose
+    # moment it was trained with
     is_own = champion is not None and champion.version.version == candidate["version"]["version"]
     return RankingEvidence(
         rows=training.period_rows(scored, split, "test"),
@@ -101,7 +102,7 @@ def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence
         seed=settings.seed,
         budget=settings.selection_budget,
         has_champion=candidate["champion_version"] is not None,
-        champion_age_days=(as_of - champion.as_of).total_seconds() / 86_400 if champion and not is_own else None,
+        champion_age_days=(as_of - datetime.fromisoformat(replaced)).total_seconds() / 86_400 if replaced else None,
         has_drift=drifted,
     )
 

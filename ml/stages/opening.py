@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import math
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -116,11 +119,36 @@ def report_url(settings: Settings, path: str) -> str:
     return f"{settings.airflow_url}/fourgate/reports/{path}"
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A scratch file that takes the place of `path` when the block ends well: readers see the old file or the new one.
+
+    Each writer has a scratch file of its own: two at once must not write into each other's.
+    """
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a file whole or not at all."""
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(value, default=str))
-    scratch.replace(path)
+    text = json.dumps(value, default=str)
+    with replacing(path) as scratch:
+        scratch.write_text(text)
+
+
+def without_nan(value: Any) -> Any:
+    """The value with None for NaN and infinity, which JSON, and so a task's result in Airflow, cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_span(start: str | None, end: str | None) -> Interval:

@@ -25,6 +25,7 @@ from ml.stages.opening import (
     open_registry,
     open_warehouse,
     projects,
+    replacing,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,9 +53,8 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
             context = Context(outage_share=settings.outage_share)
             frame = feature_builder.build(engine, Queries.training(project), context)
         frame = frame.loc[frame["known_at"] <= moment]
-        scratch = path.with_suffix(".part")
-        frame.to_parquet(scratch, index=False)
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            frame.to_parquet(scratch, index=False)
     keys = pd.read_parquet(path, columns=["run_id"])
     return {
         "model": model,

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ml import gates, models, training
-from ml.errors import NotEnoughData
+from ml.errors import NotEnoughData, WarehouseError
 from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, TEST_AGE_DAYS, probability_column, score_column
 from ml.gates.report import gate_report
 from ml.gates.statistical import compare, route
@@ -27,7 +27,9 @@ from ml.stages.opening import (
     now,
     open_registry,
     open_warehouse,
+    replacing,
     report_url,
+    without_nan,
     write_json,
 )
 from ml.stages.preparation import FEATURE_SET, code_version
@@ -71,13 +73,15 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
     version = registry.log_training(record, chosen.estimator, example, chosen.estimator.predict_proba(example))
     folder = candidate_folder(settings, version)
     scored = _scored(registry, spec, champion, chosen, (rows, split))
-    scored.to_parquet(folder / "scored.parquet", index=False)
+    with replacing(folder / "scored.parquet") as scratch:
+        scored.to_parquet(scratch, index=False)
     candidate = {
         **frame,
         "version": asdict(version),
         "name": chosen.name,
         "split": {name: _texts(getattr(split, name)) for name in Split.__slots__},
         "champion_version": champion.version.version if champion else None,
+        "champion_as_of": champion.as_of.isoformat() if champion else None,
         "folder": str(folder),
         "report_url": registry.run_url(version.mlflow_run_id),
     }
@@ -89,7 +93,7 @@ def judge(settings: Settings, gate: str, candidate: Mapping[str, Any]) -> dict[s
     """Hold a candidate against one gate; the verdict is kept beside the candidate."""
     thresholds = load_thresholds(settings.gates_file, str(candidate["model"]))
     found = evidence.gather(settings, gate, candidate)
-    verdict = gates.judge(gate, found, thresholds).to_dict()
+    verdict: dict[str, Any] = without_nan(gates.judge(gate, found, thresholds).to_dict())
     write_json(Path(candidate["folder"]) / f"verdict_{gate}.json", verdict)
     return verdict
 
@@ -110,7 +114,8 @@ def promote(
     registry = open_registry(settings)
     html = _report(settings, candidate, judged)
     report = folder_of(settings, "reports", "gates") / f"{key_of(version.model, version.project, version.version)}.html"
-    report.write_text(html)
+    with replacing(report) as scratch:
+        scratch.write_text(html, encoding="utf-8")
     registry.log_verdicts(version, judged, html)
     gate_report_uri = f"runs:/{version.mlflow_run_id}/gate_report.html"
     won = route(next(verdict for verdict in judged if verdict.gate == "statistical"))
@@ -138,10 +143,34 @@ def rollback(settings: Settings, model: str, project: str, as_of: datetime | Non
     with open_warehouse(settings) as warehouse:
         moment = now(settings, head(warehouse), project, as_of)
         champion = warehouse.rollback(model, project, moment, reason)
+    return _served(settings, champion)
+
+
+def roll_back_from(
+    settings: Settings, champion: Mapping[str, Any], as_of: datetime | None, reason: str
+) -> dict[str, Any]:
+    """Roll back unless this champion (see `serving.champion_of`) was rolled back already: a repeat undoes nothing.
+
+    Raises:
+        WarehouseError: another version became champion meanwhile, or there is none before it.
+    """
+    model, project, version = champion["model"], champion["project"], champion["version"]
+    with open_warehouse(settings) as warehouse:
+        present = warehouse.champion(model, project)
+    serving = present.version.version if present else "none"
+    if present is None or serving == version:
+        return rollback(settings, model, project, as_of, reason)
+    if present.previous is None or present.previous.version != version:
+        raise WarehouseError(f"version {version} of {model} {project} was to be rolled back, but {serving} serves now")
+    return _served(settings, present)
+
+
+def _served(settings: Settings, champion: Champion) -> dict[str, Any]:
+    """The champion after a rollback, with its aliases set."""
     open_registry(settings).project_champion(champion.version, champion.previous)
     return {
-        "model": model,
-        "project": project,
+        "model": champion.version.model,
+        "project": champion.version.project,
         "champion": champion.version.version,
         "previous": champion.previous.version if champion.previous else None,
     }

@@ -12,7 +12,7 @@ from ml import models, monitoring, publishing, training, validation
 from ml.features import NEXT_RUN, Context, Queries
 from ml.settings import Settings
 from ml.spec import Snapshot
-from ml.stages.opening import head, now, open_history, open_lake, open_registry, open_warehouse, projects
+from ml.stages.opening import head, now, open_history, open_lake, open_registry, open_warehouse, projects, without_nan
 from ml.warehouse import Champion, Publication
 
 RUN_COLUMNS = ["run_id", "started_at", "event", "branch", "change_id", "author_id"]
@@ -92,7 +92,8 @@ def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | No
     """Measure each champion's published predictions against the outcomes that are known now.
 
     Returns:
-        one entry per project with at least one published run that has results: the live measures.
+        one entry per project with at least one published run that has results: the live measures, None where there
+        is nothing to measure.
     """
     measured = []
     for project in projects(settings, only):
@@ -107,7 +108,8 @@ def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | No
                 continue
             measures = monitoring.live_measures(predictions, outcomes)
             warehouse.record_monitor(champion.version, measures, snapshot.snapshot_id, moment)
-            measured.append({"project": project, "version": champion.version.version, "measures": measures})
+            told = {"project": project, "version": champion.version.version, "measures": measures}
+            measured.append(without_nan(told))
     return measured
 
 
@@ -134,4 +136,6 @@ def champion_of(settings: Settings, model: str, project: str) -> Mapping[str, An
     """The champion as a reference; None before the first promotion."""
     with open_warehouse(settings) as warehouse:
         champion = warehouse.champion(model, project)
-    return None if champion is None else {"version": champion.version.version, "route": str(champion.route)}
+    if champion is None:
+        return None
+    return {"model": model, "project": project, "version": champion.version.version, "route": str(champion.route)}

@@ -23,8 +23,8 @@ from ml.training.periods import period_rows
 class FitOptions:
     """How to fit. `outage_share` (0..1): runs with a larger share of failed results teach nothing about their tests.
 
-    `max_rows` bounds the rows fitted on; all failures are kept, and passes are sampled with importance weights (on two
-    histories of 130,000 and 440,000 rows, all rows ranked no better).
+    `max_rows` bounds the rows fitted on, and with them time and memory; all failures are kept, and passes are sampled
+    with importance weights. As many passes as failures stay at least, even if that makes more than `max_rows`.
     """
 
     seed: int

@@ -51,19 +51,30 @@ def moment(settings: Settings, context: Context) -> datetime | None:
 
     None lets a stage take the end of the collected history, so that a replay of an old history is reproducible.
     """
-    if context["params"].get("as_of") or settings.clock == "wall":
-        return collected_at(context)
-    return None
+    if settings.clock != "wall":
+        return _form(context)
+    run: Any = context["dag_run"]
+    return _form(context) or run.data_interval_end or run.logical_date or run.run_after
 
 
 def collected_at(context: Context) -> datetime:
-    """The form's `as_of`, else the moment the run stands for: when data came in, also data of an old history."""
-    given = context["params"].get("as_of")
-    if given:
-        return datetime.fromisoformat(str(given)).astimezone(UTC)
+    """The form's `as_of`, else when the run really started: data comes in then, also data of an old history.
+
+    Not the moment that the run stands for: a run that is late or was cleared days after would refuse, as lying in the
+    future, what came in meanwhile.
+    """
     run: Any = context["dag_run"]
-    moment: datetime = run.data_interval_end or run.logical_date or run.run_after
-    return moment
+    started: datetime = run.start_date or run.run_after
+    return _form(context) or started
+
+
+def _form(context: Context) -> datetime | None:
+    """The form's `as_of`; a text without a time zone is in UTC, as the form says."""
+    given = context["params"].get("as_of")
+    if not given:
+        return None
+    found = datetime.fromisoformat(str(given))
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def link_report(url: str) -> None:

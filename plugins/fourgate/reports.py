@@ -23,7 +23,11 @@ HEADERS = {
 def report(path: Annotated[str, UrlPath(max_length=1000)], user: GetUserDep) -> FileResponse:
     """One file of the reports folder; nothing outside of it, and nothing without a login."""
     root = (load_settings().home / "reports").resolve()
-    found = (root / path).resolve()
-    if not found.is_relative_to(root) or not found.is_file():
+    try:
+        found = (root / path).resolve()
+        is_report = found.is_relative_to(root) and found.is_file()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a NUL character
+        is_report = False
+    if not is_report:
         raise HTTPException(404, f"no report at {path[:200]!r}; reports are made by the tasks that link to them")
     return FileResponse(Path(found), headers=HEADERS)

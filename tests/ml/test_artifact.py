@@ -10,12 +10,12 @@ import pytest
 import skops.io
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, QuantileTransformer, StandardScaler
 
 from ml import artifact
 from ml.errors import ArtifactRefused
@@ -31,11 +31,19 @@ def _candidates() -> dict[str, Any]:
         ),
         "forest": RandomForestClassifier(5, random_state=np.random.RandomState(3)),
         "boosting": HistGradientBoostingClassifier(max_iter=5, random_state=3),
+        "blend": make_pipeline(
+            QuantileTransformer(n_quantiles=50, output_distribution="normal", random_state=3),
+            VotingClassifier(
+                [("linear", LogisticRegression()), ("forest", RandomForestClassifier(5, random_state=3))],
+                voting="soft",
+                weights=(0.6, 0.4),
+            ),
+        ),
     }
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-@pytest.mark.parametrize("name", ["logistic", "forest", "boosting"])
+@pytest.mark.parametrize("name", ["logistic", "forest", "boosting", "blend"])
 def test_every_candidate_comes_back_with_the_same_scores(name: str, method: str) -> None:
     model = CalibratedClassifierCV(FrozenEstimator(_candidates()[name].fit(X, Y)), method=method).fit(X, Y)
     data = artifact.dump(model)

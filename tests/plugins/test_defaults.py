@@ -1,0 +1,61 @@
+"""How a task learns its moment; in a process of its own, as Airflow reads its settings on import."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ASK = """
+import json, warnings
+warnings.simplefilter("ignore")
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from fourgate.defaults import collected_at, moment
+from ml.settings import Settings
+
+nominal, started = datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 9, 5, tzinfo=UTC)
+timed = SimpleNamespace(data_interval_end=nominal, logical_date=nominal, run_after=nominal, start_date=started)
+by_asset = SimpleNamespace(data_interval_end=None, logical_date=None, run_after=nominal, start_date=started)
+told = {}
+for name, run in (("timed", timed), ("by_asset", by_asset)):
+    for as_of in ("", "2026-03-01T08:00:00", "2026-03-01T08:00:00+01:00"):
+        context = {"dag_run": run, "params": {"as_of": as_of or None}}
+        found = [moment(Settings(clock=clock), context) for clock in ("history", "wall")] + [collected_at(context)]
+        told[name + " " + as_of] = [one and one.astimezone(UTC).isoformat() for one in found]
+print("RESULT" + json.dumps(told))
+"""
+NOMINAL, STARTED = "2026-01-01T02:00:00+00:00", "2026-01-09T05:00:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str | None]]:
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}",
+        "TZ": "America/New_York",
+    }
+    command = [sys.executable, "-c", ASK]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=home)
+    assert "RESULT" in done.stdout, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.split("RESULT", 1)[1]))
+
+
+@pytest.mark.parametrize("run", ["timed", "by_asset"])
+def test_models_stand_at_the_nominal_moment_and_data_comes_in_when_the_run_really_starts(
+    told: dict[str, list[str | None]], run: str
+) -> None:
+    assert told[f"{run} "] == [None, NOMINAL, STARTED]
+
+
+@pytest.mark.parametrize("run", ["timed", "by_asset"])
+def test_the_form_decides_for_all_and_is_in_utc_unless_it_says_otherwise(
+    told: dict[str, list[str | None]], run: str
+) -> None:
+    assert told[f"{run} 2026-03-01T08:00:00"] == ["2026-03-01T08:00:00+00:00"] * 3
+    assert told[f"{run} 2026-03-01T08:00:00+01:00"] == ["2026-03-01T07:00:00+00:00"] * 3

@@ -98,13 +98,21 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     environ = os.environ if environ is None else environ
     local = _named(dotenv_values(".env"))
-    home = Path(environ.get(f"{PREFIX}HOME") or local.get(f"{PREFIX}HOME") or ".fourgate")
+    home = home_only(environ).home
     given = {**_named(dotenv_values(home / "stack.env")), **local, **_named(environ)}
     _refuse_unknown(given)
     try:
         return Settings.model_validate({_field(name): value for name, value in given.items() if value != ""})
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
+
+
+def home_only(environ: Mapping[str, str] | None = None) -> Settings:
+    """Defaults with the configured home: enough to stop what runs there, however wrong the other settings are."""
+    environ = os.environ if environ is None else environ
+    local = _named(dotenv_values(".env"))
+    home = environ.get(f"{PREFIX}HOME") or local.get(f"{PREFIX}HOME") or ".fourgate"
+    return Settings.model_validate({"home": home})
 
 
 def _named(values: Mapping[str, str | None]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from ml import stack as embedded
 from ml.cli import app
 from ml.cli.output import console
 from ml.errors import SettingsError, SourceError, StackError
-from ml.settings import MODELS, Settings, load_settings
+from ml.settings import MODELS, Settings, home_only, load_settings
 from ml.stack.airflow_api import AirflowApi
 from ml.stack.postgres import ensure_database
 from ml.stack.services import Stack
@@ -33,7 +33,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop every process of the stack, whatever state it is in."""
-    ended = embedded.stop(load_settings())
+    ended = embedded.stop(home_only())
     console.print(f"stopped {ended} processes" if ended else "nothing was running")
 
 

@@ -89,7 +89,7 @@ def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence
     with open_warehouse(settings) as warehouse:
         champion = warehouse.champion(candidate["model"], candidate["project"])
         used = warehouse.used_periods(candidate["model"], candidate["project"])
-        drifted = warehouse.has_drift(candidate["model"], candidate["project"], int(candidate["snapshot_id"]))
+        drifted = warehouse.has_drift(candidate["model"], candidate["project"])
     # after its own promotion the candidate is the champion: judged again, it is held against what it replaced, whose
     # moment it was trained with
     is_own = champion is not None and champion.version.version == candidate["version"]["version"]

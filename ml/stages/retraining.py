@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ml import gates, models, training
-from ml.errors import NotEnoughData, WarehouseError
+from ml.errors import ArtifactRefused, NotEnoughData, WarehouseError
 from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, TEST_AGE_DAYS, probability_column, score_column
 from ml.gates.report import gate_report
 from ml.gates.statistical import compare, route
@@ -275,7 +276,8 @@ def _scored(
     estimators = {CANDIDATE: chosen.estimator}
     if champion is not None:
         estimators[CHAMPION] = registry.load(champion.version)
-        estimators[ANCHOR] = registry.load(champion.anchor)
+        with suppress(ArtifactRefused):  # without its anchor a refresh is refused by the gate, a better model is not
+            estimators[ANCHOR] = registry.load(champion.anchor)
     for name, estimator in estimators.items():
         predicted = training.predict(estimator, rows)
         out[score_column(name)] = predicted["score"]

@@ -75,12 +75,18 @@ def _publish_one(settings: Settings, champion: Champion, snapshot: Snapshot, mom
 
 
 def _runs_to_publish(settings: Settings, snapshot: Snapshot, project: str, moment: datetime) -> pd.DataFrame:
-    """Announced changes without results, and in a replay the newest runs; at most one row per run."""
+    """Changes that wait for their results, and in a replay the newest runs; at most one row per run.
+
+    A run that had finished by then does not wait any more, with or without results; one that finished later still did.
+    """
     lake = open_lake(settings)
-    runs = lake.read("runs", snapshot.versions["runs"], project, RUN_COLUMNS).to_pandas()
+    runs = lake.read("runs", snapshot.versions["runs"], project, [*RUN_COLUMNS, "finished_at"]).to_pandas()
     runs = runs.loc[runs["started_at"] <= moment].sort_values(["started_at", "run_id"]).drop_duplicates("run_id")
     ran = lake.read("test_results", snapshot.versions["test_results"], project, ["run_id"]).column("run_id").unique()
-    announced: pd.DataFrame = runs.loc[~runs["run_id"].isin(set(ran.to_pylist()))].tail(MAX_ANNOUNCED)
+    has_results = runs["run_id"].isin(set(ran.to_pylist()))
+    waits = (runs["finished_at"] > moment) | (runs["finished_at"].isna() & ~has_results)
+    runs = runs[RUN_COLUMNS]
+    announced: pd.DataFrame = runs.loc[waits].tail(MAX_ANNOUNCED)
     if settings.clock == "wall" or settings.publish_runs == 0:
         return announced
     replayed = runs.drop(announced.index).tail(settings.publish_runs)

@@ -32,15 +32,16 @@ class Reports(Session):
             detail = {"status": report.status, "snapshot_id": snapshot_id, "as_of": as_of}
             write_audit(cursor, "detect_drift", "drift", f"{report.model} {report.project}", detail)
 
-    def has_drift(self, model: str, project: str, snapshot_id: int) -> bool:
-        """Whether a report on exactly this snapshot found drift."""
+    def has_drift(self, model: str, project: str) -> bool:
+        """Whether the newest report found drift."""
         with self.transaction() as cursor:
             cursor.execute(
-                "SELECT 1 FROM fourgate.drift_report "
-                "WHERE model = %s AND project = %s AND snapshot_id = %s AND status = 'drift'",
-                (model, project, snapshot_id),
+                "SELECT status = 'drift' FROM fourgate.drift_report "
+                "WHERE model = %s AND project = %s ORDER BY recorded_at DESC LIMIT 1",
+                (model, project),
             )
-            return cursor.fetchone() is not None
+            row = cursor.fetchone()
+            return row is not None and bool(row[0])
 
     def record_monitor(
         self, version: ModelVersion, measures: Mapping[str, Any], snapshot_id: int, as_of: datetime

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ml.errors import SettingsError
-from ml.settings import load_settings
+from ml.settings import home_only, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +48,9 @@ def test_a_secret_does_not_show_in_the_settings_text() -> None:
 
 def test_an_empty_value_means_the_default() -> None:
     assert load_settings({"FOURGATE_SEED": ""}).seed == 20260101
+
+
+def test_a_home_is_found_although_another_setting_is_wrong(empty_folder: Path) -> None:
+    (empty_folder / ".env").write_text("FOURGATE_HOME=elsewhere\nFOURGATE_CLOCK=sun\n")
+    assert home_only({}).home == Path("elsewhere")
+    assert home_only({"FOURGATE_HOME": "here"}).home == Path("here")

@@ -1,0 +1,45 @@
+"""Which changes are published: those that wait for results at that moment, and in a replay the newest runs."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from ml.settings import Settings
+from ml.stages import collection
+from ml.stages.opening import head, open_warehouse
+from ml.stages.serving import _runs_to_publish
+from tests.history_builders import write_run
+from tests.postgres import Postgres
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(postgres: Postgres, tmp_path: Path) -> Settings:
+    """A collected history of four runs without results, one per hour from eight o'clock on."""
+    history = tmp_path / "history"
+    finishes = {"finished": "2026-01-01T08:30:00Z", "later": "2026-01-01T13:00:00Z", "waiting": None, "future": None}
+    for (name, finished), hour in zip(finishes.items(), (8, 9, 10, 13), strict=True):
+        write_run(history / name, name, f"2026-01-01T{hour:02}:00:00Z", finished_at=finished)
+    settings = Settings(
+        home=tmp_path / "home", warehouse_dsn=SecretStr(postgres.pipeline_dsn), clock="wall", publish_runs=1
+    )
+    batches = collection.fetch(settings, str(history))
+    collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
+    return settings
+
+
+def published(settings: Settings) -> list[str]:
+    with open_warehouse(settings) as warehouse:
+        snapshot = head(warehouse)
+    return _runs_to_publish(settings, snapshot, "p", NOW)["run_id"].tolist()
+
+
+def test_a_run_that_had_finished_without_results_does_not_wait_for_them(settings: Settings) -> None:
+    assert published(settings) == ["later", "waiting"]
+
+
+def test_a_replay_adds_the_newest_of_the_other_runs_in_order(settings: Settings) -> None:
+    assert published(settings.model_copy(update={"clock": "history"})) == ["finished", "later", "waiting"]

@@ -9,15 +9,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml.engine import Engine, open_engine
 from ml.errors import NotEnoughData, SettingsError
 from ml.lake import Lake
-from ml.registry import Registry
 from ml.settings import Settings
 from ml.spec import Interval, ModelVersion, Snapshot
 from ml.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from ml.registry import Registry
 
 HISTORY_TABLES = ("runs", "test_results", "changed_files")
 
@@ -27,7 +29,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
     return Warehouse(settings.warehouse_dsn.get_secret_value())
 
 
-def open_registry(settings: Settings) -> Registry:
+def open_registry(settings: Settings) -> "Registry":
     """The MLflow server of the settings.
 
     Raises:
@@ -35,6 +37,8 @@ def open_registry(settings: Settings) -> Registry:
     """
     if not settings.mlflow_tracking_uri:
         raise SettingsError("FOURGATE_MLFLOW_TRACKING_URI is not set; `make run` starts a server and sets it")
+    from ml.registry import Registry  # noqa: PLC0415 - brings skops and scikit-learn: 3 s that few stages need
+
     return Registry(settings.mlflow_tracking_uri)
 
 

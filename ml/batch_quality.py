@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ml.errors import ContractError
 from ml.schemas import CLOCK_SKEW, EARLIEST, KEYS
 from ml.spec import Check
 
+OVERVIEW = "overview.html"
 SUITES = Path(__file__).parent.parent / "data" / "great_expectations"
 # Data Docs load a logo with a time stamp from their maker's server whenever somebody opens a page.
 _POLICY = """<meta http-equiv="Content-Security-Policy" content="img-src 'self' data:; connect-src 'none'">"""
@@ -51,7 +53,7 @@ class BatchQuality:
     A table without rows has no checks of its own.
 
     `passed` is false when a check of severity `critical` failed. `data_docs` is the path of the first page of the
-    static HTML report.
+    report, which leads to the Data Docs.
     """
 
     score: float
@@ -96,15 +98,28 @@ def judge_batch(
     docs_folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=docs_folder.parent, prefix=f".{docs_folder.name}-") as building:
         built = Path(building) / docs_folder.name
-        results = _run_checkpoints(frames, suites, limits, as_of, built)
+        judged = [_judged(result) for result in _run_checkpoints(frames, suites, limits, as_of, built)]
+        quality = BatchQuality(
+            score=sum(one.score * one.weight for one in judged) / sum(one.weight for one in judged),
+            checks=tuple(one.check for one in judged),
+            data_docs=str(docs_folder / OVERVIEW),
+            passed=all(one.check.passed for one in judged if one.is_critical),
+        )
+        (built / OVERVIEW).write_text(_overview(quality, built), encoding="utf-8")
         _put_in_place(built, docs_folder)
-    judged = [_judged(result) for result in results]
-    weight = sum(one.weight for one in judged)
-    return BatchQuality(
-        score=sum(one.score * one.weight for one in judged) / weight,
-        checks=tuple(one.check for one in judged),
-        data_docs=str(docs_folder / "index.html"),
-        passed=all(one.check.passed for one in judged if one.is_critical),
+    return quality
+
+
+def _overview(quality: BatchQuality, folder: Path) -> str:
+    """A first page that needs no script: the one of Data Docs fills its table with scripts from elsewhere."""
+    environment = Environment(loader=PackageLoader("ml", "."), autoescape=True, undefined=StrictUndefined)
+    pages = sorted(page.relative_to(folder).as_posix() for page in folder.glob("validations/**/*.html"))
+    return environment.get_template("batch_overview.html.jinja").render(
+        batch=folder.name,
+        score=quality.score,
+        passed=quality.passed,
+        checks=sorted(quality.checks, key=lambda check: check.passed),
+        pages=pages,
     )
 
 
@@ -242,7 +257,7 @@ def _put_in_place(built: Path, folder: Path) -> None:
     try:
         built.rename(folder)
     except OSError:
-        if not (folder / "index.html").is_file():
+        if not (folder / OVERVIEW).is_file():
             raise
 
 

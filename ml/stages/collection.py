@@ -80,7 +80,7 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
         "score": round(judged.score, 4) if judged else None,
         "passed": judged is None or judged.passed,
         "complaints": [check.name for check in judged.checks if not check.passed] if judged else [],
-        "report_url": report_url(settings, f"data_docs/{batch.batch_id}/index.html") if judged else "",
+        "report_url": report_url(settings, f"data_docs/{batch.batch_id}/overview.html") if judged else "",
     }
     write_json(folder / "quality.json", summary)
     return summary

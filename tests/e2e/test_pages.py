@@ -66,9 +66,11 @@ def test_the_gate_report_opens_from_airflow(finished: Finished, page: "Page") ->
 
 
 def test_data_docs_open_from_airflow(finished: Finished, page: "Page") -> None:
-    docs = next((finished.settings.home / "reports" / "data_docs").glob("*/index.html"))
-    page.goto(f"{finished.stack.airflow_url}/fourgate/reports/data_docs/{docs.parent.name}/index.html")
-    assert "Data Docs" in page.content()
+    docs = next((finished.settings.home / "reports" / "data_docs").glob("*/overview.html"))
+    page.goto(f"{finished.stack.airflow_url}/fourgate/reports/data_docs/{docs.parent.name}/overview.html")
+    assert "Data-quality score 1.0000" in page.inner_text("body")
+    page.get_by_role("link", name="batch-test_results.html").click()
+    page.get_by_text("Evaluated Expectations").first.wait_for()
 
 
 def test_mlflow_shows_candidates_and_baselines_by_name(finished: Finished, page: "Page") -> None:

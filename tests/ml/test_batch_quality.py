@@ -58,7 +58,7 @@ def test_a_clean_batch_scores_one_and_links_to_its_report(tmp_path: Path) -> Non
     history = BatchHistory(results_per_run=(3.0, 3.0, 4.0), max_age=timedelta(hours=3))
     quality = judge_batch(accepted(), rejected(), history, AS_OF, tmp_path / "docs" / "b1")
     assert (quality.score, quality.passed, failed(quality)) == (1.0, True, set())
-    assert Path(quality.data_docs) == tmp_path / "docs" / "b1" / "index.html"
+    assert Path(quality.data_docs) == tmp_path / "docs" / "b1" / "overview.html"
     assert "test_results" in Path(quality.data_docs).read_text(encoding="utf-8")
     assert [path.name for path in (tmp_path / "docs").iterdir()] == ["b1"]
 

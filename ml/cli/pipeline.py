@@ -72,7 +72,13 @@ def features(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", 
 
     settings = load_settings()
     moment = _moment(settings, as_of)
-    show([preparation.features(settings, model, name, moment) for name in _projects(settings, project)], as_json)
+    names, frames = _projects(settings, project), []
+    with progress(as_json) as bar:
+        task = bar.add_task("building features", total=len(names))
+        for name in names:
+            frames.append(preparation.features(settings, model, name, moment))
+            bar.advance(task)
+    show(frames, as_json)
 
 
 @app.command()
@@ -81,7 +87,10 @@ def drift(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     from ml.stages import preparation
 
     settings = load_settings()
-    show(preparation.drift(settings, model, project, _moment(settings, as_of)), as_json)
+    with progress(as_json) as bar:
+        bar.add_task("measuring drift", total=None)
+        reports = preparation.drift(settings, model, project, _moment(settings, as_of))
+    show(reports, as_json)
 
 
 @app.command()
@@ -130,7 +139,9 @@ def publish(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", a
     from ml.stages import serving
 
     settings = load_settings()
-    published = serving.publish(settings, model, project, _moment(settings, as_of))
+    with progress(as_json) as bar:
+        bar.add_task("scoring and publishing", total=None)
+        published = serving.publish(settings, model, project, _moment(settings, as_of))
     show(published, as_json)
     if not published:
         raise NotEnoughData("no project has a champion yet: nothing to publish")
@@ -142,7 +153,10 @@ def monitor(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", a
     from ml.stages import serving
 
     settings = load_settings()
-    show(serving.monitor(settings, model, project, _moment(settings, as_of)), as_json)
+    with progress(as_json) as bar:
+        bar.add_task("measuring published predictions", total=None)
+        measured = serving.monitor(settings, model, project, _moment(settings, as_of))
+    show(measured, as_json)
 
 
 @app.command()

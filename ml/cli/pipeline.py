@@ -87,9 +87,10 @@ def drift(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     from ml.stages import preparation
 
     settings = load_settings()
+    moment = _moment(settings, as_of)
     with progress(as_json) as bar:
         bar.add_task("measuring drift", total=None)
-        reports = preparation.drift(settings, model, project, _moment(settings, as_of))
+        reports = preparation.drift(settings, model, project, moment)
     show(reports, as_json)
 
 
@@ -139,9 +140,10 @@ def publish(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", a
     from ml.stages import serving
 
     settings = load_settings()
+    moment = _moment(settings, as_of)
     with progress(as_json) as bar:
         bar.add_task("scoring and publishing", total=None)
-        published = serving.publish(settings, model, project, _moment(settings, as_of))
+        published = serving.publish(settings, model, project, moment)
     show(published, as_json)
     if not published:
         raise NotEnoughData("no project has a champion yet: nothing to publish")
@@ -153,9 +155,10 @@ def monitor(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", a
     from ml.stages import serving
 
     settings = load_settings()
+    moment = _moment(settings, as_of)
     with progress(as_json) as bar:
         bar.add_task("measuring published predictions", total=None)
-        measured = serving.monitor(settings, model, project, _moment(settings, as_of))
+        measured = serving.monitor(settings, model, project, moment)
     show(measured, as_json)
 
 

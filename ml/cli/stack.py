@@ -3,7 +3,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -11,15 +11,11 @@ from rich.markup import escape
 from ml import stack as embedded
 from ml.cli import app
 from ml.cli.output import console
+from ml.cli.watch import Watch
 from ml.errors import SettingsError, SourceError, StackError
 from ml.settings import MODELS, Settings, home_only, load_settings
-from ml.stack.airflow_api import AirflowApi
 from ml.stack.postgres import ensure_database
 from ml.stack.services import Stack
-
-RUN_TIMEOUT_S = 3600.0
-SETTLE_S = 5.0
-MARKS = {"success": "[green]done   [/]", "skipped": "[yellow]skipped[/]", "failed": "[bold red]failed [/]"}
 
 History = Annotated[Path | None, typer.Argument(help="History folder; without one a simulated history is used.")]
 
@@ -75,14 +71,13 @@ def run(history: History = None) -> None:
     dag_ids = ["collect_ci_data", f"detect_drift_{model}", f"train_{model}", f"publish_{model}"]
     for dag_id in dag_ids:
         api.wait_for_dag(dag_id, timeout_s=180)
-    before = api.run_ids(dag_ids)
-    _follow(api, "collect_ci_data", {"history": str(folder)})
-    _wait_until_idle(api, dag_ids)
-    _follow(api, f"train_{model}", {})
-    _wait_until_idle(api, dag_ids)
+    watch = Watch(api, dag_ids)
+    watch.run("collect_ci_data", {"history": str(folder)})
+    if not watch.was_started_by_asset(f"train_{model}"):  # drift of the new history may have started it already
+        watch.run(f"train_{model}", {})
     if not is_published(load_settings(), model):
-        _follow(api, f"publish_{model}", {})
-    tasks = [task for dag_id, run_id in api.run_ids(dag_ids) - before for task in api.tasks(dag_id, run_id)]
+        watch.run(f"publish_{model}", {})
+    tasks = list(watch.tasks())
     print_summary(load_settings(), model, tasks, time.monotonic() - began)
     _print_addresses(stack)
     failed = [f"{task['dag_id']}.{task['task_id']}" for task in tasks if task["state"] == "failed"]
@@ -107,35 +102,6 @@ def _history(settings: Settings, history: Path | None) -> Path:
 def _start(settings: Settings) -> Stack:
     with console.status("starting PostgreSQL, MLflow and Airflow") as status:
         return embedded.start(settings, lambda detail: status.update(f"starting: {escape(detail)}"))
-
-
-def _follow(api: AirflowApi, dag_id: str, conf: dict[str, Any]) -> None:
-    """Trigger a DAG and tell each task as it ends; a failed one with the end of its log."""
-    run_id = api.trigger(dag_id, conf)
-    with console.status(f"{dag_id}: waiting for the scheduler"):
-        for task in api.follow(dag_id, run_id, RUN_TIMEOUT_S):
-            _tell(api, task)
-
-
-def _tell(api: AirflowApi, task: dict[str, Any]) -> None:
-    mark = MARKS.get(task["state"], escape(f"{task['state']:<7}"))
-    seconds = f"{task['duration']:6.1f} s" if task["duration"] is not None else " " * 8
-    index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
-    console.print(f"{mark} {seconds}  {escape(task['dag_id'])} . {escape(task['task_id'] + index)}")
-    if task["state"] == "failed":
-        console.print("\n".join(api.log(task["dag_id"], task["dag_run_id"], task)[-15:]), markup=False, style="red")
-
-
-def _wait_until_idle(api: AirflowApi, dag_ids: list[str]) -> None:
-    """Wait for the runs that assets started; they are created a few seconds after the event."""
-    with console.status("waiting for the runs that new assets start") as status:
-        quiet_since = time.monotonic()
-        while time.monotonic() - quiet_since < SETTLE_S:
-            busy = api.busy(dag_ids)
-            if busy:
-                quiet_since = time.monotonic()
-                status.update(f"running: {', '.join(busy)}")
-            time.sleep(1.0)
 
 
 def _print_addresses(stack: Stack) -> None:

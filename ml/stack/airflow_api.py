@@ -1,7 +1,7 @@
 """A client of Airflow's REST API: trigger a DAG, follow its runs, make the pools."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -52,10 +52,6 @@ class AirflowApi:
         body = {"logical_date": None, "conf": dict(conf)}
         return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """State of one run."""
-        return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
-
     def run_ids(self, dag_ids: Iterable[str]) -> set[tuple[str, str]]:
         """DAG id and run id of the newest runs of these DAGs."""
         return {(run["dag_id"], run["dag_run_id"]) for dag_id in dag_ids for run in self._newest_runs(dag_id)}
@@ -73,27 +69,6 @@ class AirflowApi:
             found += page["task_instances"]
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return sorted(found, key=lambda task: str(task["start_date"] or "9999"))
-
-    def follow(self, dag_id: str, run_id: str, timeout_s: float) -> Iterator[dict[str, Any]]:
-        """Yield each task instance once when it has ended, until the run has.
-
-        Raises:
-            StackError: the run did not end in time.
-        """
-        told: set[tuple[str, int, int]] = set()
-        deadline = time.monotonic() + timeout_s
-        while True:
-            run = self.run(dag_id, run_id)
-            for task in self.tasks(dag_id, run_id):
-                key = (task["task_id"], task["map_index"], task["try_number"])
-                if task["state"] in ENDED and key not in told:
-                    told.add(key)
-                    yield task
-            if run["state"] in DONE:
-                return
-            if time.monotonic() > deadline:
-                raise StackError(f"run {run_id} of {dag_id} did not end within {timeout_s:.0f} s; see the Airflow page")
-            time.sleep(1.0)
 
     def log(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> list[str]:
         """Lines of a task's log."""

@@ -49,7 +49,7 @@ def prediction_rows(
     """Rank the tests of each change, decide within the budget and give reasons.
 
     Args:
-        rows: grain (project, run_id, variant, test_id), unique, with the features that `explanation` names.
+        rows: grain (project, run_id, variant, test_id), unique, with started_at and the features of `explanation`.
         predicted: score and probability, row by row as `rows`.
         explanation: how to find reasons.
         origin: model, budget and moment.

@@ -1,7 +1,7 @@
 """Prediction rows: ranks, decisions within the budget, and reasons that name what moved the score."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ def _score(frame: pd.DataFrame) -> NDArray[np.float64]:
 
 def _rows(*rows: tuple[str, str, str, float, float, float, float]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["run_id", "variant", "test_id", *FEATURES])
-    return table.assign(project="p").astype(dict.fromkeys(FEATURES, float))
+    started = pd.Series(pd.Timestamp(MOMENT), index=table.index).astype("datetime64[us, UTC]")
+    return table.assign(project="p", started_at=started).astype(dict.fromkeys(FEATURES, float))
 
 
 def _publish(rows: pd.DataFrame, budget: float = 0.3) -> pd.DataFrame:
@@ -125,3 +126,11 @@ def test_the_rows_that_came_in_are_left_as_they_were() -> None:
     before = rows.copy()
     _publish(rows)
     pd.testing.assert_frame_equal(rows, before)
+
+
+def test_a_run_that_started_before_the_moment_is_scored_as_of_its_start() -> None:
+    rows = _rows(("old", "", "a", 1, 10, np.nan, 1), ("next", "", "a", 1, 10, np.nan, 1))
+    starts = [MOMENT - timedelta(days=1), MOMENT + timedelta(microseconds=1)]
+    rows["started_at"] = pd.Series(starts).astype("datetime64[us, UTC]")
+    found = dict(_publish(rows)[["change_id", "as_of"]].itertuples(index=False, name=None))
+    assert found == {"old": pd.Timestamp(starts[0]), "next": pd.Timestamp(MOMENT)}

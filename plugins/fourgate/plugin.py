@@ -23,4 +23,4 @@ class FourgatePlugin(AirflowPlugin):
 
     name = "fourgate"
     global_operator_extra_links = [Report()]  # noqa: RUF012 - the form Airflow reads
-    fastapi_apps = [{"app": app, "url_prefix": "/fourgate", "name": "Fourgate reports"}]  # noqa: RUF012
+    fastapi_apps = [{"app": app, "url_prefix": "/fourgate", "name": "Fourgate reports"}]  # noqa: RUF012 - likewise

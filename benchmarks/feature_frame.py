@@ -60,7 +60,7 @@ def _history_group(lake: Lake, versions: dict[str, int]) -> pd.DataFrame:
         facts.prepare(engine, Queries.training(PROJECT), Context())
         test_history.prepare(engine)
         return engine.fetch(
-            f"SELECT r.run_id, s.variant, s.test_id, {HISTORY_COLUMNS} FROM history AS h {test_history.JOINS} "
+            f"SELECT r.run_id, s.variant, s.test_id, {HISTORY_COLUMNS} FROM history AS h "
             "JOIN query_run AS r ON r.query_no = h.query_no JOIN series AS s ON s.series_no = h.series_no"
         )
 

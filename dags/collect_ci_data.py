@@ -37,7 +37,7 @@ def collect_ci_data():
 
     @task
     def fetch() -> list[dict[str, Any]]:
-        """Land the payloads of the source; one entry per batch."""
+        """Land the payloads of the source; one entry per batch that is not in the lake yet."""
         from ml.stages import collection, opening
 
         params = get_current_context()["params"]
@@ -61,7 +61,7 @@ def collect_ci_data():
         appended = collection.append(load_settings(), list(batches))
         # an attempt that was killed after its last commit left nothing new to the next one, but told nobody
         if not appended["new_rows"] and get_current_context()["ti"].try_number == 1:
-            raise AirflowSkipException(f"nothing new in {len(batches)} batches")
+            raise AirflowSkipException(f"no new row in {len(batches)} batches")
         outlet_events[ci_history].extra = appended
         return appended
 

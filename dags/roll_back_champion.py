@@ -33,7 +33,7 @@ def roll_back_champion():
     """Wire looking and swapping."""
 
     @task(multiple_outputs=False)
-    def champion_now() -> dict[str, Any] | None:
+    def champion_now() -> dict[str, Any]:
         """The champion that is to go; kept, so that a repeated attempt does not bring it back."""
         from ml.stages import serving
 
@@ -41,15 +41,14 @@ def roll_back_champion():
         return serving.champion_of(load_settings(), form["model"], form["project"])
 
     @task(outlets=[champion(model) for model in MODELS], multiple_outputs=False)
-    def roll_back(leaving: dict[str, Any] | None, *, outlet_events: Any = None) -> dict[str, Any]:
+    def roll_back(leaving: dict[str, Any], *, outlet_events: Any = None) -> dict[str, Any]:
         """Swap champion and previous champion."""
         from ml.stages import retraining
 
         context = get_current_context()
         settings, form = load_settings(), context["params"]
-        leaving = leaving or {"model": form["model"], "project": form["project"], "version": ""}
-        reason = f"{context['dag_run'].triggering_user_name or 'airflow'}: {form['reason']}"
-        outcome = retraining.roll_back_from(settings, leaving, moment(settings, context), reason)
+        actor = context["dag_run"].triggering_user_name or "airflow"
+        outcome = retraining.rollback(settings, leaving, moment(settings, context), actor, form["reason"])
         outlet_events[champion(form["model"])].extra = outcome
         return outcome
 

@@ -296,12 +296,10 @@ class TestSelectionFrame(pa.DataFrameModel):
         "pair", "mean over changed files of how often the test failed with them"
     )
     cofailure_count: Series[float] = _feature("pair", "earlier failures of the test together with the changed files")
-    ewma_rank_rate: Series[float] = _feature("rank", "rank of the weighted failure rate in the run, 1 = highest")
-    failures_rank_rate: Series[float] = _feature("rank", "rank of the number of failures in the run, 1 = highest")
 
 
 def feature_groups() -> dict[str, tuple[str, ...]]:
-    """Names of the features by group: history, run, change, pair, rank; in the frame's order."""
+    """Names of the features by group: history, run, change, pair; in the frame's order."""
     groups: dict[str, list[str]] = {}
     for name, column in TestSelectionFrame.to_schema().columns.items():
         if column.metadata:

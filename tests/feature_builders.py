@@ -55,7 +55,7 @@ def result(run_id: str, test_id: str, outcome: str, **about: Any) -> dict[str, A
     }
 
 
-def history(runs: list[dict[str, Any]], results: list[dict[str, Any]], files: list[tuple[Any, ...]] = ()) -> History:  # type: ignore[assignment]
+def history(runs: list[dict[str, Any]], results: list[dict[str, Any]], files: list[tuple[Any, ...]] = ()) -> History:
     """Frames of a history; a file is (run_id, path, added, deleted)."""
     return {
         "runs": pd.DataFrame(runs, columns=RUN_TYPES.names),
@@ -197,7 +197,7 @@ def _seconds(span: timedelta) -> float:
 
 
 def expected_features(facts: Facts, run_id: str, key: tuple[str, str]) -> dict[str, float]:
-    """Every feature of one row, except the ranks."""
+    """Every feature of one row."""
     start = facts.runs[run_id]["started_at"]
     known = facts.known_before(start)
     return {
@@ -381,8 +381,6 @@ def differences(frame: pd.DataFrame, facts: Facts) -> list[str]:
     for row in frame.to_dict("records"):
         expected = expected_features(facts, row["run_id"], (row["variant"], row["test_id"]))
         for name in FEATURES:
-            if name.endswith("_rank_rate"):
-                continue
             want, got = expected.get(name, math.nan), row[name]
             if not (math.isnan(want) and math.isnan(got)) and not math.isclose(want, got, rel_tol=1e-5, abs_tol=1e-6):
                 found.append(f"{row['run_id']} {row['variant']} {row['test_id']} {name}: {got} instead of {want}")

@@ -97,7 +97,7 @@ def record(batch_id: str, versions: Mapping[str, int], **changes: object) -> Bat
         "seconds": 0.25,
         "as_of": NOON,
     }
-    return BatchRecord(**{**values, **changes})  # type: ignore[arg-type]
+    return BatchRecord(**{**values, **changes})
 
 
 def commit(warehouse: Warehouse, lake: Lake, batch_id: str, frames: Mapping[str, pd.DataFrame]) -> Snapshot:

@@ -171,11 +171,11 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make the previous champion champion again."""
-    from ml.stages import retraining
+    from ml.stages import retraining, serving
 
-    told = f"{getpass.getuser()}: {reason}"
     settings = load_settings()
-    show(retraining.rollback(settings, model, project, _moment(settings, as_of), told), as_json)
+    leaving = serving.champion_of(settings, model, project)
+    show(retraining.rollback(settings, leaving, _moment(settings, as_of), getpass.getuser(), reason), as_json)
 
 
 @app.command()
@@ -195,8 +195,14 @@ def _judge(settings: Settings, model: str, project: str) -> list[tuple[dict[str,
     from ml.stages import retraining
 
     judged = []
-    for name in _projects(settings, project):
-        candidate = retraining.newest_candidate(settings, model, name)
+    names = _projects(settings, project)
+    for name in names:
+        try:
+            candidate = retraining.newest_candidate(settings, model, name)
+        except NotEnoughData:
+            if len(names) == 1:
+                raise
+            continue  # a project without a candidate must not keep the others from being judged
         with progress(as_json=False) as bar:
             task = bar.add_task(f"judging {name}", total=len(GATES))
             verdicts = []
@@ -204,6 +210,8 @@ def _judge(settings: Settings, model: str, project: str) -> list[tuple[dict[str,
                 verdicts.append(retraining.judge(settings, gate, candidate))
                 bar.advance(task)
         judged.append((candidate, verdicts))
+    if not judged:
+        raise NotEnoughData(f"no candidate of {model} was trained here; `fourgate train` makes one")
     return judged
 
 

@@ -44,7 +44,7 @@ def _select() -> str:
     features = _columns({**test_history.COLUMNS, **changes.COLUMNS, **pairs.COLUMNS})
     return f"""
         SELECT h.query_no, h.series_no, h.outcome, h.duration_s, {features}
-        FROM history AS h {test_history.JOINS} {changes.JOINS} {pairs.JOINS}
+        FROM history AS h {changes.JOINS} {pairs.JOINS}
         """
 
 

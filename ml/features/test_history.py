@@ -33,10 +33,7 @@ COLUMNS = {
     "mean_duration_s": "h.mean_duration_ms / 1e3",
     "last_duration_s": "h.duration_ms / 1e3",
     "duration_deviation_s": "(h.duration_ms - h.mean_duration_ms) / 1e3",
-    "ewma_rank_rate": "k.ewma_rank",
-    "failures_rank_rate": "k.failures_rank",
 }
-JOINS = "JOIN history_rank AS k ON k.query_no = h.query_no AND k.series_no = h.series_no"
 
 
 def prepare(engine: Engine) -> None:
@@ -44,11 +41,6 @@ def prepare(engine: Engine) -> None:
     _store_states(engine)
     _store_failures(engine)
     _store_history(engine)
-    ranks = ", ".join(
-        f"PERCENT_RANK() OVER (PARTITION BY query_no, variant_no ORDER BY {value}) AS {name}"
-        for name, value in (("ewma_rank", "ewma"), ("failures_rank", "COALESCE(failures, 0)"))
-    )
-    engine.store("history_rank", f"SELECT query_no, series_no, {ranks} FROM history")
 
 
 def _store_states(engine: Engine) -> None:
@@ -102,7 +94,7 @@ def _store_history(engine: Engine) -> None:
         SELECT h.*, b.n AS n_before_7d, b.failures AS failures_before_7d, l.n AS failure_n, l.known_us AS failure_us,
             l.streak, {averages}
         FROM (
-            SELECT q.query_no, q.series_no, q.variant_no, q.test_no, q.at_us, q.failed AS outcome, q.duration_s,
+            SELECT q.query_no, q.series_no, q.test_no, q.at_us, q.failed AS outcome, q.duration_s,
                 f.known_us, f.failed, f.duration_ms, f.n, f.first_us, f.failures, f.failure_rate, f.failure_rate_5,
                 f.failure_rate_10, f.failure_rate_30, f.flip_rate_20, f.mean_duration_ms
             FROM {engine.latest_before(state, "query", ["series_no"])}) AS h

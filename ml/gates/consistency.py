@@ -16,6 +16,7 @@ from ml.metrics import MIN_RESULTS, Bools, Floats, budget_count
 from ml.spec import Check, RuleKind, Verdict
 
 GATE = "consistency"
+KEY = ["run_id", "variant", "test_id"]
 BREACH = {
     RuleKind.SAME: "changed though it must stay the same",
     RuleKind.NOT_LOWER: "fell though it must not",
@@ -28,6 +29,7 @@ def judge_consistency(evidence: ConsistencyEvidence, limits: ConsistencyLimits) 
     checks = [
         _same("repeat_difference", evidence, evidence.again, limits.same_score_tolerance),
         _same("reload_difference", evidence, evidence.reloaded, limits.same_score_tolerance),
+        _served(evidence, limits.same_score_tolerance),
         *_range_checks(evidence, limits),
         *_rule_checks(evidence, limits),
         *_champion_checks(evidence, limits),
@@ -42,6 +44,26 @@ def _same(name: str, evidence: ConsistencyEvidence, other: ArrayLike, limit: flo
         limit,
         f"largest difference over {len(evidence.rows)} rows",
     )
+
+
+def _served(evidence: ConsistencyEvidence, limit: float) -> Check:
+    """Training and serving build their features by different queries; a skew between them shows here."""
+    both = evidence.rows.merge(evidence.served, on=KEY, validate="one_to_one")
+    detail = (
+        f"largest difference over {len(both)} rows of {both['run_id'].nunique()} runs, scored as they are published"
+    )
+    return at_most(
+        "serve_difference",
+        lambda: _largest_difference(finite(both, score_column(CANDIDATE)), _some(both["score"])),
+        limit,
+        detail,
+    )
+
+
+def _some(scores: pd.Series) -> Floats:
+    if scores.empty:
+        raise NotEnoughData("no judged row is among those that publishing scores")
+    return scores.to_numpy(np.float64)
 
 
 def _largest_difference(one: Floats, other: ArrayLike) -> float:

@@ -124,6 +124,7 @@ class ConsistencyEvidence:
         rows: judged rows with score and probability of the candidate, and of the champion if there is one.
         again: candidate scores of the same rows, scored a second time, in the order of `rows`.
         reloaded: scores by the model as loaded back from where it was stored, in the order of `rows`.
+        served: run_id, variant, test_id, score of some judged runs, scored the way publishing does.
         rules: outcome of each rule case by its name.
         contract_violations: rows that the contract of predictions would refuse; None when it was not checked.
         budget: share of tests (0..1) that a selection may run.
@@ -132,6 +133,7 @@ class ConsistencyEvidence:
     rows: pd.DataFrame
     again: NDArray[np.float64]
     reloaded: NDArray[np.float64]
+    served: pd.DataFrame
     rules: Mapping[str, RuleOutcome]
     contract_violations: int | None
     budget: float

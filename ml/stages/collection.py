@@ -24,6 +24,8 @@ LOCK_TIMEOUT_S = 600.0
 MB = 1_000_000
 MAX_AGE = timedelta(hours=48)
 STAGED = (*KEYS, "rejected_rows")
+REFUSAL = ["contract", "column", "reason", "value", "row", "payload"]
+REPLAY = "@"  # between a batch's id and the moment of its replay, in the id of the replayed batch
 
 
 def fetch(
@@ -32,7 +34,7 @@ def fetch(
     span: Interval | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Land the payloads of a history; returns one reference per batch, in time order.
+    """Land the payloads of a history; returns one reference per batch that is not in the lake yet, in time order.
 
     Without a history given or configured, the simulated one is taken if it was written; else there is nothing to do.
 
@@ -44,10 +46,10 @@ def fetch(
         return []
     source = sources.open_source(folder, settings.home.absolute() / "landing", _limits(settings))
     span = span or Interval()
-    return [
-        {**asdict(batch), "since": _text(span.start), "until": _text(span.end)}
-        for batch in source.fetch(span, on_progress)
-    ]
+    landed = list(source.fetch(span, on_progress))
+    with open_warehouse(settings) as warehouse:
+        new = [batch for batch in landed if warehouse.find_batch(batch.batch_id) is None]
+    return [{**asdict(batch), "since": _text(span.start), "until": _text(span.end)} for batch in new]
 
 
 def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) -> dict[str, Any]:
@@ -123,13 +125,34 @@ def require_contracts(references: Sequence[Mapping[str, Any]]) -> None:
 def replay(settings: Settings, batch_id: str, as_of: datetime) -> dict[str, Any]:
     """Validate a landed batch again, by today's contracts, and append what is accepted now.
 
+    A row that is refused again as it was before is not stored a second time.
+
     Raises:
         ContractError: the batch as a whole breaks its contract; nothing is appended.
     """
     batch = sources.find_batch(settings.home.absolute() / "landing", batch_id)
     checked = validate(settings, {**asdict(batch), "since": None, "until": None}, as_of)
     require_contracts([checked])
-    return append(settings, [{**checked, "batch_id": f"{batch_id}@{as_of:%Y%m%dT%H%M%S}", "staged": batch_id}])
+    replayed = f"{batch_id}{REPLAY}{as_of:%Y%m%dT%H%M%S}"
+    rejected = _keep_new_refusals(settings, batch_id)
+    return append(settings, [{**checked, "batch_id": replayed, "staged": batch_id, "rejected": rejected}])
+
+
+def _keep_new_refusals(settings: Settings, batch_id: str) -> int:
+    """Leave only those refusals staged that the lake has not stored for this batch or a replay of it; their number."""
+    with open_warehouse(settings) as warehouse:
+        known = warehouse.head()
+    staged = settings.home.absolute() / "staging" / batch_id / "rejected_rows.parquet"
+    refused = pd.read_parquet(staged)
+    if known is None:
+        return len(refused)
+    stored = open_lake(settings).read("rejected_rows", known.versions["rejected_rows"]).to_pandas()
+    stored = stored.loc[stored["batch_id"].str.split(REPLAY).str[0] == batch_id]
+    seen = set(stored[REFUSAL].fillna("").itertuples(index=False, name=None))
+    kept = refused.loc[[line not in seen for line in refused[REFUSAL].fillna("").itertuples(index=False, name=None)]]
+    with replacing(staged) as scratch:
+        kept.to_parquet(scratch, index=False)
+    return len(kept)
 
 
 def _append_one(settings: Settings, lake: Lake, warehouse: Warehouse, reference: Mapping[str, Any]) -> Appended | None:

@@ -24,10 +24,12 @@ from ml.schemas import TestSelectionFrame
 from ml.settings import Settings
 from ml.spec import Interval, ModelVersion, Split
 from ml.stages.opening import candidate_folder, open_registry, open_warehouse
+from ml.stages.preparation import rows_to_score
 from ml.training import FitOptions
 from ml.training.periods import Period
 
 REFITS = 2
+SERVED_RUNS = 5
 KEY = ["run_id", "variant", "test_id"]
 LEARNED: tuple[Period, ...] = ("fit", "calibrate", "validate")
 
@@ -125,7 +127,7 @@ def stability(settings: Settings, candidate: Mapping[str, Any]) -> StabilityEvid
 
 
 def consistency(settings: Settings, candidate: Mapping[str, Any]) -> ConsistencyEvidence:
-    """Evidence of the consistency gate: scored again, loaded back, and changed by the rules."""
+    """Evidence of the consistency gate: scored again, loaded back, served, and changed by the rules."""
     frame = pd.read_parquet(candidate["path"])
     split, spec = split_of(candidate), models.load_model(candidate["model"])
     test = training.period_rows(frame, split, "test")
@@ -138,10 +140,16 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
     for rule in spec.rules:
         changed = training.predict(estimator, rule.change(order))["score"].loc[order.index].to_numpy(np.float64)
         outcomes[rule.name] = RuleOutcome(rule.kind, first["score"].to_numpy(np.float64), changed)
+    newest = test[["run_id", "started_at"]].drop_duplicates("run_id").sort_values("started_at").tail(SERVED_RUNS)
+    with open_warehouse(settings) as warehouse:
+        snapshot = warehouse.snapshot(int(candidate["snapshot_id"]))
+    as_of = datetime.fromisoformat(candidate["as_of"])
+    served = rows_to_score(settings, snapshot, candidate["project"], newest, as_of)
     return ConsistencyEvidence(
         rows=found.rows,
         again=second["score"].to_numpy(np.float64),
         reloaded=first["score"].to_numpy(np.float64),
+        served=served[KEY].assign(score=training.predict(estimator, served)["score"]),
         rules=outcomes,
         contract_violations=int((~np.isfinite(first.to_numpy(np.float64))).any(axis=1).sum()),
         budget=settings.selection_budget,

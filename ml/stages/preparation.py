@@ -67,6 +67,23 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
     }
 
 
+def rows_to_score(
+    settings: Settings, snapshot: Snapshot, project: str, runs: pd.DataFrame, moment: datetime
+) -> pd.DataFrame:
+    """Features of every known test for each of `runs` as of its start, and for the next run: what publishing scores.
+
+    Args:
+        settings: engine, threads, shares.
+        snapshot: state of the lake to build from.
+        project: whose history.
+        runs: run_id, started_at; what else is missing is taken from the history.
+        moment: facts known later never count.
+    """
+    with open_history(settings, snapshot, project) as engine:
+        queries = Queries.prediction(project, runs, moment)
+        return feature_builder.build(engine, queries, Context(outage_share=settings.outage_share))
+
+
 def drift(settings: Settings, model: str, only: str = "", as_of: datetime | None = None) -> list[dict[str, Any]]:
     """Compare the newest runs of each project with the period its champion was judged on.
 

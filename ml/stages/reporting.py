@@ -53,9 +53,13 @@ def _judged(settings: Settings, model: str, project: str) -> dict[str, Any] | No
 
 
 def _comparison(settings: Settings, candidate: dict[str, Any]) -> dict[str, dict[str, Measure]]:
-    """Mean of the gate's metric over the judged runs, and the candidate's lead, per contestant."""
+    """Mean of the gate's metric over the judged runs, and the candidate's lead, per contestant; empty without them."""
     thresholds = load_thresholds(settings.gates_file, candidate["model"]).statistical
-    found = compare(evidence.ranking(settings, candidate), thresholds)
+    try:
+        judged = evidence.ranking(settings, candidate)
+    except FileNotFoundError:  # scores are working files: they may have been cleared, the verdicts are kept
+        return {}
+    found = compare(judged, thresholds)
     nothing = Measure(0.0, 0.0, 0.0)
     return {
         name: {found.metric: mean, "candidate's lead": found.leads.get(name, nothing)}

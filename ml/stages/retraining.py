@@ -139,39 +139,36 @@ def promote(
     }
 
 
-def rollback(settings: Settings, model: str, project: str, as_of: datetime | None, reason: str) -> dict[str, Any]:
-    """Make the previous champion champion again."""
-    with open_warehouse(settings) as warehouse:
-        moment = now(settings, head(warehouse), project, as_of)
-        champion = warehouse.rollback(model, project, moment, reason)
-    return _served(settings, champion)
-
-
-def roll_back_from(
-    settings: Settings, champion: Mapping[str, Any], as_of: datetime | None, reason: str
+def rollback(
+    settings: Settings, leaving: Mapping[str, Any], as_of: datetime | None, actor: str, reason: str
 ) -> dict[str, Any]:
-    """Roll back unless this champion (see `serving.champion_of`) was rolled back already: a repeat undoes nothing.
+    """Make the previous champion champion again, unless `leaving` went already: a repeat undoes nothing.
+
+    Args:
+        settings: warehouse and registry.
+        leaving: the champion that is to go, as `serving.champion_of` gave it.
+        as_of: moment taken as now.
+        actor: who asks for it; kept in the audit log, as is `reason`.
+        reason: why.
 
     Raises:
         WarehouseError: another version became champion meanwhile, or there is none before it.
     """
-    model, project, version = champion["model"], champion["project"], champion["version"]
+    model, project, version = leaving["model"], leaving["project"], leaving["version"]
     with open_warehouse(settings) as warehouse:
-        present = warehouse.champion(model, project)
-    serving = present.version.version if present else "none"
-    if present is None or serving == version:
-        return rollback(settings, model, project, as_of, reason)
-    if present.previous is None or present.previous.version != version:
-        raise WarehouseError(f"version {version} of {model} {project} was to be rolled back, but {serving} serves now")
-    return _served(settings, present)
-
-
-def _served(settings: Settings, champion: Champion) -> dict[str, Any]:
-    """The champion after a rollback, with its aliases set."""
+        champion = warehouse.champion(model, project)
+        if champion is None or champion.version.version == version:
+            moment = now(settings, head(warehouse), project, as_of)
+            champion = warehouse.rollback(model, project, moment, actor, reason)
+        elif champion.previous is None or champion.previous.version != version:
+            serving = champion.version.version
+            raise WarehouseError(
+                f"version {version} of {model} {project} was to be rolled back, but {serving} serves now"
+            )
     open_registry(settings).project_champion(champion.version, champion.previous)
     return {
-        "model": champion.version.model,
-        "project": champion.version.project,
+        "model": model,
+        "project": project,
         "champion": champion.version.version,
         "previous": champion.previous.version if champion.previous else None,
     }

@@ -1,22 +1,25 @@
 """Serving: score with the champion, publish the set, and measure it against what happened."""
 
-from collections.abc import Mapping
-from datetime import datetime
+import logging
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from ml import features as feature_builder
 from ml import models, monitoring, publishing, training, validation
-from ml.features import NEXT_RUN, Context, Queries
+from ml.features import NEXT_RUN
 from ml.settings import Settings
 from ml.spec import Snapshot
 from ml.stages.opening import head, now, open_history, open_lake, open_registry, open_warehouse, projects, without_nan
+from ml.stages.preparation import rows_to_score
 from ml.warehouse import Champion, Publication
 
 RUN_COLUMNS = ["run_id", "started_at", "event", "branch", "change_id", "author_id"]
+# A change that waits longer than this lost its results: its run was cancelled, or its report never came.
+MAX_WAIT = timedelta(days=7)
 MAX_ANNOUNCED = 100
+log = logging.getLogger(__name__)
 
 
 def publish(settings: Settings, model: str, only: str = "", as_of: datetime | None = None) -> list[dict[str, Any]]:
@@ -46,9 +49,7 @@ def _publish_one(settings: Settings, champion: Champion, snapshot: Snapshot, mom
     registry = open_registry(settings)
     estimator = registry.load(version)
     runs = _runs_to_publish(settings, snapshot, version.project, moment)
-    with open_history(settings, snapshot, version.project) as engine:
-        queries = Queries.prediction(version.project, runs, moment)
-        rows = feature_builder.build(engine, queries, Context(outage_share=settings.outage_share))
+    rows = rows_to_score(settings, snapshot, version.project, runs, moment)
     spec = models.load_model(version.model)
     predictions = publishing.prediction_rows(
         rows,
@@ -78,6 +79,7 @@ def _runs_to_publish(settings: Settings, snapshot: Snapshot, project: str, momen
     """Changes that wait for their results, and in a replay the newest runs; at most one row per run.
 
     A run that had finished by then does not wait any more, with or without results; one that finished later still did.
+    Of more than `MAX_ANNOUNCED` that wait, the newest are taken, and the log says how many are left out.
     """
     lake = open_lake(settings)
     runs = lake.read("runs", snapshot.versions["runs"], project, [*RUN_COLUMNS, "finished_at"]).to_pandas()
@@ -85,8 +87,11 @@ def _runs_to_publish(settings: Settings, snapshot: Snapshot, project: str, momen
     ran = lake.read("test_results", snapshot.versions["test_results"], project, ["run_id"]).column("run_id").unique()
     has_results = runs["run_id"].isin(set(ran.to_pylist()))
     waits = (runs["finished_at"] > moment) | (runs["finished_at"].isna() & ~has_results)
+    waits &= runs["started_at"] > moment - MAX_WAIT
     runs = runs[RUN_COLUMNS]
     announced: pd.DataFrame = runs.loc[waits].tail(MAX_ANNOUNCED)
+    if waits.sum() > MAX_ANNOUNCED:
+        log.warning("%s: %d changes wait for results, the newest %d are published", project, waits.sum(), MAX_ANNOUNCED)
     if settings.clock == "wall" or settings.publish_runs == 0:
         return announced
     replayed = runs.drop(announced.index).tail(settings.publish_runs)
@@ -138,10 +143,8 @@ def _as_table(run_ids: list[str]) -> Any:
     return pa.table({"run_id": pa.array(run_ids, pa.string())})
 
 
-def champion_of(settings: Settings, model: str, project: str) -> Mapping[str, Any] | None:
-    """The champion as a reference; None before the first promotion."""
+def champion_of(settings: Settings, model: str, project: str) -> dict[str, Any]:
+    """The champion as a reference; without a version before the first promotion."""
     with open_warehouse(settings) as warehouse:
         champion = warehouse.champion(model, project)
-    if champion is None:
-        return None
-    return {"model": model, "project": project, "version": champion.version.version, "route": str(champion.route)}
+    return {"model": model, "project": project, "version": champion.version.version if champion else None}

@@ -87,13 +87,15 @@ def predict(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         estimator: of a `Fitted`, or the same loaded from its file.
-        frame: at least the columns that the estimator was fitted on; NaN is allowed in them.
+        frame: the columns that the estimator was fitted on; NaN is allowed in them. One that is not there is taken as
+            NaN: a champion of an earlier release goes on serving without a feature that is no longer built, and is
+            compared with its challengers as what it has become.
 
     Returns:
         score (float; the higher, the earlier the test should run) and probability (0..1, calibrated; of failing),
         with the index of `frame`.
     """
-    features = frame[list(estimator.feature_names_in_)]
+    features = frame.reindex(columns=estimator.feature_names_in_)
     if len(features) == 0:
         return pd.DataFrame({"score": np.empty(0), "probability": np.empty(0)}, index=frame.index)
     calibrator = estimator.calibrated_classifiers_[0]

@@ -93,8 +93,10 @@ class Champions(Session):
             write_audit(cursor, promotion.actor, "promote", subject, {**detail, "as_of": promotion.as_of})
             return _serving(cursor, version.model, version.project)
 
-    def rollback(self, model: str, project: str, as_of: datetime, actor: str) -> Champion:
+    def rollback(self, model: str, project: str, as_of: datetime, actor: str, reason: str) -> Champion:
         """Put the previous champion back; the present one becomes `previous`, so that a second rollback undoes it.
+
+        Who asked for it and the reason are kept in the audit log.
 
         Raises:
             WarehouseError: there is no champion, or none before it.
@@ -105,7 +107,8 @@ class Champions(Session):
             if row is None or present is None or present.previous is None:
                 raise WarehouseError(f"{subject} has no previous champion to roll back to")
             _write_champion(cursor, present.previous, {**row[8], "as_of": as_of, "previous": _record(row)})
-            detail = {"from": present.version.version, "to": present.previous.version, "as_of": as_of}
+            swapped = {"from": present.version.version, "to": present.previous.version}
+            detail = {**swapped, "reason": reason, "as_of": as_of}
             write_audit(cursor, actor, "rollback", subject, detail)
             return _serving(cursor, model, project)
 

@@ -89,7 +89,7 @@ def _a_tampered_model_is_refused(settings: Settings) -> None:
 
 def _a_rollback_without_a_previous_champion_says_so(settings: Settings) -> None:
     with pytest.raises(WarehouseError, match="no previous champion"):
-        retraining.rollback(settings, MODEL, PROJECT, None, "a test")
+        retraining.rollback(settings, serving.champion_of(settings, MODEL, PROJECT), None, "anna", "a test")
 
 
 def test_a_history_too_small_says_so_with_the_numbers(fourgate: Settings, tmp_path: Path) -> None:

@@ -205,6 +205,12 @@ def test_an_empty_frame_has_no_scores(frame, fitted):
     assert list(found.columns) == ["score", "probability"]
 
 
+def test_a_feature_that_is_no_longer_built_is_taken_as_missing(frame, fitted):
+    for one in fitted:
+        without = training.predict(one.estimator, frame.drop(columns="noise"))
+        pd.testing.assert_frame_equal(without, training.predict(one.estimator, frame.assign(noise=np.nan)))
+
+
 def test_all_values_missing_still_gives_a_probability(frame, fitted):
     blank = frame.iloc[:3].assign(rate=np.nan, noise=np.nan)
     for one in fitted:

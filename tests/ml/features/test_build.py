@@ -98,26 +98,10 @@ def test_a_prediction_as_of_a_start_equals_the_training_row(seed: int) -> None:
     trained = features_of(frames)
     asked = frames["runs"][frames["runs"]["attempt"] == 1].iloc[20::7][["run_id", "started_at"]]
     predicted = features_of(frames, Queries.prediction("p", asked, asked["started_at"].max()))
-    ranks = list(feature_groups()["rank"])
-    names = [name for name in FEATURES if name not in ranks]
-    both = trained.merge(predicted[[*KEYS, *names]], on=KEYS, suffixes=("", "_predicted"))
+    both = trained.merge(predicted[[*KEYS, *FEATURES]], on=KEYS, suffixes=("", "_predicted"))
     assert len(both) > 40
-    for name in names:
+    for name in FEATURES:
         np.testing.assert_array_equal(both[name], both[f"{name}_predicted"], err_msg=name)
-
-
-def test_ranks_are_equal_too_when_the_run_executes_every_known_test() -> None:
-    runs = [run(str(i), 10 * i, 10 * i + 1) for i in range(4)]
-    outcomes = {"a": "ffff", "b": "pfpf", "c": "pppp"}
-    word = {"p": "passed", "f": "failed"}
-    results = [result(str(i), test, word[marks[i]]) for test, marks in outcomes.items() for i in range(4)]
-    frames = history(runs, results)
-    trained = features_of(frames)
-    trained = trained[trained["run_id"] == "3"].reset_index(drop=True)
-    predicted = features_of(frames, Queries.prediction("p", pd.DataFrame(runs[3:]), at(30)))
-    predicted = predicted[predicted["run_id"] == "3"].reset_index(drop=True)
-    pdt.assert_frame_equal(trained[list(FEATURES)], predicted[list(FEATURES)], check_exact=True)
-    assert trained["failures_rank_rate"].tolist() == [1.0, 0.5, 0.0]
 
 
 def test_a_prediction_holds_the_tests_alive_in_their_variant_and_the_next_run() -> None:
@@ -185,7 +169,7 @@ def test_an_empty_history_gives_an_empty_frame_of_the_contract() -> None:
 
 def test_every_feature_has_a_group_and_a_description() -> None:
     assert [name for names in feature_groups().values() for name in names] == list(FEATURES)
-    assert list(feature_groups()) == ["history", "run", "change", "pair", "rank"]
+    assert list(feature_groups()) == ["history", "run", "change", "pair"]
     assert all(feature_descriptions().values())
 
 

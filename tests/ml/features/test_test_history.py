@@ -118,12 +118,3 @@ def test_a_run_that_is_known_exactly_at_the_start_is_not_seen() -> None:
     results = [result(r, "t", "failed") for r in "12"]
     assert features_of(history([run("1", 0, 10), run("2", 10)], results))["executions_count"].tolist() == [0, 0]
     assert features_of(history([run("1", 0, 9), run("2", 10)], results))["executions_count"].tolist() == [0, 1]
-
-
-def test_ranks_compare_tests_of_one_run_and_variant_and_ties_share_the_lower() -> None:
-    results = [result("1", t, "failed" if t == "a" else "passed") for t in "abc"]
-    results += [result("2", t, "passed") for t in "abc"] + [result("2", "d", "passed", variant="other")]
-    frame = features_of(history([run("1", 0), run("2", 1)], results))
-    last = frame[frame["run_id"] == "2"].set_index("test_id")
-    assert last["ewma_rank_rate"].to_dict() == {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}
-    assert last["failures_rank_rate"].to_dict() == {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}

@@ -78,7 +78,7 @@ def ranking(ranks: Mapping[str, Sequence[int]], **changes: object) -> RankingEvi
         "has_champion": "champion" in ranks,
         "champion_age_days": 3.0 if "champion" in ranks else None,
     }
-    return RankingEvidence(**{**given, **changes})  # type: ignore[arg-type]
+    return RankingEvidence(**{**given, **changes})
 
 
 def stability(ranks: Mapping[str, Sequence[int]], refits: tuple[str, ...], **changes: object) -> StabilityEvidence:

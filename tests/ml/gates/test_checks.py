@@ -18,7 +18,7 @@ def test_equality_passes_a_limit_but_not_a_lower_bound() -> None:
 
 @pytest.mark.parametrize("missing", [None, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("hold", [at_least, at_most, above])
-def test_a_missing_number_is_measured_none_and_not_passed(hold, missing) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_number_is_measured_none_and_not_passed(hold, missing) -> None:
     check = hold("a", missing, 1.0)
     assert (check.measured, check.passed, check.threshold) == (None, False, 1.0)
 

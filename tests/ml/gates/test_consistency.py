@@ -6,17 +6,28 @@ import pandas as pd
 import pytest
 
 from ml.gates import ConsistencyEvidence, RuleOutcome, judge
-from ml.gates.consistency import flipped_share, population_stability, rank_correlation
+from ml.gates.consistency import KEY, flipped_share, population_stability, rank_correlation
 from ml.spec import Check, RuleKind, Status, Verdict
 from tests.ml.gates.gates_builders import ranked_rows, thresholds
 
 ROWS = ranked_rows({"candidate": [1, 2, 3], "champion": [1, 2, 4]})
 SCORES = ROWS["score:candidate"].to_numpy()
+# two of the runs, and a test that no judged row has
+SERVED = pd.concat(
+    [
+        ROWS.loc[ROWS["run_id"].isin(sorted(set(ROWS["run_id"]))[:2]), [*KEY, "score:candidate"]].rename(
+            columns={"score:candidate": "score"}
+        ),
+        pd.DataFrame({"run_id": ["another"], "variant": ["linux"], "test_id": ["unknown"], "score": [0.5]}),
+    ],
+    ignore_index=True,
+)
 UP = RuleOutcome(RuleKind.NOT_LOWER, np.array([0.1, 0.2]), np.array([0.1, 0.3]))
 GOOD = ConsistencyEvidence(
     rows=ROWS,
     again=SCORES.copy(),
     reloaded=SCORES + 5e-10,
+    served=SERVED,
     rules={"failed more recently": UP},
     contract_violations=0,
     budget=0.3,
@@ -25,7 +36,7 @@ GOOD = ConsistencyEvidence(
 
 
 def verdict(**changes: object) -> Verdict:
-    return judge("consistency", replace(GOOD, **changes), thresholds())  # type: ignore[arg-type]
+    return judge("consistency", replace(GOOD, **changes), thresholds())
 
 
 def check(judged: Verdict, name: str) -> Check:
@@ -56,6 +67,7 @@ def test_a_model_that_is_like_itself_and_close_to_the_champion_passes() -> None:
     assert [one.name for one in judged.checks] == [
         "repeat_difference",
         "reload_difference",
+        "serve_difference",
         "nonfinite_scores",
         "probability_violations",
         "contract_violations",
@@ -71,6 +83,7 @@ def test_a_model_that_is_like_itself_and_close_to_the_champion_passes() -> None:
     [
         ("repeat_difference", {"again": SCORES + 2e-9}, 2e-9),
         ("reload_difference", {"reloaded": SCORES - 0.5}, 0.5),
+        ("serve_difference", {"served": SERVED.assign(score=SERVED["score"] + 0.25)}, 0.25),
         ("probability_violations", {"rows": with_value("probability:candidate", 1.01)}, 1),
         ("contract_violations", {"contract_violations": 3}, 3),
         ("rule:r", rule(RuleKind.SAME, [0.1, 0.2], [0.1, 0.2001]), 0.5),
@@ -95,6 +108,8 @@ def test_each_check_fails_on_its_own_number(name: str, changes: dict[str, object
         ("repeat_difference", {"again": SCORES[:-1]}),
         ("repeat_difference", {"again": np.where(SCORES > 0.5, np.nan, SCORES)}),
         ("reload_difference", {"reloaded": np.empty(0)}),
+        ("serve_difference", {"served": SERVED.iloc[:0]}),
+        ("serve_difference", {"served": SERVED.assign(score=math.nan)}),
         ("nonfinite_scores", {"rows": ROWS.drop(columns="score:candidate")}),
         ("probability_violations", {"rows": ROWS.drop(columns="probability:candidate")}),
         ("contract_violations", {"contract_violations": None}),

@@ -30,7 +30,7 @@ GOOD = QualityEvidence(
 
 
 def verdict(**changes: object) -> Verdict:
-    return judge("data_quality", replace(GOOD, **changes), thresholds())  # type: ignore[arg-type]
+    return judge("data_quality", replace(GOOD, **changes), thresholds())
 
 
 def check(judged: Verdict, name: str) -> Check:
@@ -124,7 +124,7 @@ def test_periods_that_overlap_or_are_open_are_named() -> None:
 
 
 def test_a_label_learnt_at_the_start_of_the_test_is_late() -> None:
-    known = GOOD.labels_known_at | {"validate": TEST_START}  # type: ignore[operator]
+    known = GOOD.labels_known_at | {"validate": TEST_START}
     judged = verdict(labels_known_at=known)
     assert judged.status is Status.FAIL
     assert "validate at 2026-06-01 00:00" in check(judged, "late_label_periods").detail

@@ -78,4 +78,4 @@ def test_an_unknown_model_is_refused() -> None:
 
 def test_loaded_limits_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        thresholds().statistical.min_improvement = 0.0  # type: ignore[misc]
+        thresholds().statistical.min_improvement = 0.0

@@ -264,7 +264,7 @@ def test_a_broken_manifest_is_refused_with_its_reports_and_the_rest_goes_on(hist
 
 def test_a_missing_field_is_refused_by_name(history: Path) -> None:
     write_report(write_run(history / "x", commit_sha=None) / "a.xml")
-    write_run(history / "y", started_at=None)  # type: ignore[arg-type]
+    write_run(history / "y", started_at=None)
     read = collect(history)
     assert read.run_ids == []
     told = read.refused[["reason", "column", "contract", "project", "payload"]].to_numpy().tolist()

@@ -93,7 +93,7 @@ def test_any_json_in_the_fields_gives_rows_or_refusals(document: dict[str, Any],
 def test_a_required_field_that_is_missing_is_named(field: str, missing: str | None) -> None:
     document = {name: value for name, value in MINIMAL.items() if name != field}
     if missing != "absent":
-        document[field] = missing  # type: ignore[assignment]
+        document[field] = missing
     facts = to_facts(document)
     assert facts.run is None
     assert [(one.reason, one.column, one.contract) for one in facts.refused] == [("missing_field", field, "runs")]

@@ -1,6 +1,6 @@
 """Collecting: what a second delivery of a history does to the lake and to the ledger."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def test_an_announced_run_that_comes_back_finished_is_news_but_no_added_row(sett
     assert second[1] == datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
     lake = open_lake(settings)
     assert stored(lake, "runs", lake.versions()["runs"], ["run_id", "status"]) == [("r0", None), ("r1", "passed")]
-    assert collect(settings, history)["new_rows"] == 0
+    assert collection.fetch(settings, str(history)) == []
 
 
 def test_results_that_come_with_the_finished_run_are_new(settings: Settings, history: Path) -> None:
@@ -77,3 +77,18 @@ def test_a_project_that_cannot_name_a_folder_is_refused_row_by_row(settings: Set
     checked = collection.validate(settings, batch, NOW)
     assert checked["accepted"] == {"runs": 0, "test_results": 0, "changed_files": 0}
     assert checked["reasons"] == {"unusable_project": 2}
+
+
+def test_a_replay_of_a_batch_stores_no_refusal_twice(settings: Settings, history: Path) -> None:
+    for number in range(100):
+        write_report(history / "r0" / "linux" / f"{number}.xml", str(number))
+    write_run(history / "r1", "r1", START, changed_files=[{"path": "a.py", "added": -1, "deleted": 0}])
+    (batch,) = collection.fetch(settings, str(history))
+    collection.append(settings, [collection.validate(settings, batch, NOW)])
+    for day in (1, 2):
+        replayed = collection.replay(settings, batch["batch_id"], NOW + timedelta(days=day))
+        assert (replayed["new_rows"], replayed["duplicates"]) == (0, 2 + 104)
+    assert [counts["rejected_rows"] for counts, _ in ledger(settings)] == [1, 0, 0]
+    lake = open_lake(settings)
+    refused = stored(lake, "rejected_rows", lake.versions()["rejected_rows"], ["column", "reason"])
+    assert refused == [("added", "negative")]

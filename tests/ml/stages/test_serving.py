@@ -1,13 +1,13 @@
 """Which changes are published: those that wait for results at that moment, and in a replay the newest runs."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from ml.settings import Settings
-from ml.stages import collection
+from ml.stages import collection, serving
 from ml.stages.opening import head, open_warehouse
 from ml.stages.serving import _runs_to_publish
 from tests.history_builders import write_run
@@ -43,3 +43,19 @@ def test_a_run_that_had_finished_without_results_does_not_wait_for_them(settings
 
 def test_a_replay_adds_the_newest_of_the_other_runs_in_order(settings: Settings) -> None:
     assert published(settings.model_copy(update={"clock": "history"})) == ["finished", "later", "waiting"]
+
+
+def test_a_run_whose_results_never_come_stops_waiting_after_a_week(settings: Settings) -> None:
+    with open_warehouse(settings) as warehouse:
+        snapshot = head(warehouse)
+    later = NOW + timedelta(days=7)
+    assert _runs_to_publish(settings, snapshot, "p", later - timedelta(hours=2))["run_id"].tolist() == ["future"]
+    assert _runs_to_publish(settings, snapshot, "p", later + timedelta(hours=2)).empty
+
+
+def test_of_too_many_waiting_changes_the_newest_are_published_and_the_rest_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(serving, "MAX_ANNOUNCED", 1)
+    assert published(settings) == ["waiting"]
+    assert "p: 2 changes wait for results, the newest 1 are published" in caplog.text

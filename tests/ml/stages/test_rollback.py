@@ -1,0 +1,80 @@
+"""Rolling back: a repeat of the task undoes nothing, and who asked for it and why is kept."""
+
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from ml.errors import WarehouseError
+from ml.settings import GATES, Settings
+from ml.spec import CandidateRecord, Check, Interval, ModelVersion, Status, TrainingRecord, Verdict
+from ml.stages import retraining, serving
+from ml.stages.opening import open_registry, open_warehouse
+from ml.warehouse import Judgement, Promotion, Route
+from ml.warehouse.session import Session
+from tests.lake_builders import record
+from tests.postgres import Postgres
+
+pytestmark = pytest.mark.integration
+
+MODEL, PROJECT = "test_selection", "shop"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ROWS = pd.DataFrame({"failure_rate": [0.0, 1.0]})
+CHECK = Check("apfd", 0.9, 0.8, greater_is_better=True, passed=True)
+VERSIONS = {"runs": 1, "test_results": 1, "changed_files": 1, "rejected_rows": 0}
+
+
+def day(number: int) -> datetime:
+    return datetime(2026, 1, number, tzinfo=UTC)
+
+
+def promote(settings: Settings, number: int, against: ModelVersion | None) -> ModelVersion:
+    """Log a version and make it champion, on the test period of one day of January."""
+    estimator = LogisticRegression().fit(ROWS, [False, True])
+    candidate = CandidateRecord("dummy", is_baseline=False, params={}, metrics={})
+    trained = TrainingRecord(MODEL, PROJECT, day(number), {}, {"key": f"rollback {number}"}, (candidate,), "dummy")
+    version = open_registry(settings).log_training(trained, estimator, ROWS, estimator.predict_proba(ROWS))
+    verdicts = [Verdict(gate, Status.PASS, (CHECK,)) for gate in GATES]
+    with open_warehouse(settings) as warehouse:
+        warehouse.record_verdicts(Judgement(version, verdicts, "v1", Interval(day(number), day(number + 1)), 1, NOON))
+        route = Route.BETTER if against else Route.FIRST
+        warehouse.promote(Promotion(version, route, "report", NOON, "nightly", against.version if against else None))
+    return version
+
+
+@pytest.fixture
+def versions(fourgate: Settings) -> list[ModelVersion]:
+    """Two champions after each other."""
+    with open_warehouse(fourgate) as warehouse, warehouse.lake_lock():
+        warehouse.record_batch(record("b1", VERSIONS), warehouse.next_sequence())
+    first = promote(fourgate, 1, None)
+    return [first, promote(fourgate, 2, first)]
+
+
+def roll_back(settings: Settings, leaving: ModelVersion) -> dict[str, object]:
+    champion = {"model": MODEL, "project": PROJECT, "version": leaving.version}
+    return retraining.rollback(settings, champion, NOON, "anna", "worse on Fridays")
+
+
+def test_a_repeated_rollback_leaves_the_previous_champion_in_service(
+    fourgate: Settings, versions: list[ModelVersion], postgres: Postgres
+) -> None:
+    first, second = versions
+    expected = {"model": MODEL, "project": PROJECT, "champion": first.version, "previous": second.version}
+    assert roll_back(fourgate, second) == expected
+    assert roll_back(fourgate, second) == expected
+    assert serving.champion_of(fourgate, MODEL, PROJECT)["version"] == first.version
+    aliases = open_registry(fourgate).aliases(MODEL, PROJECT)
+    assert aliases == {"champion": first.version, "previous": second.version}
+    with Session(postgres.admin_dsn) as owner, owner.transaction() as cursor:
+        cursor.execute("SELECT actor, detail ->> 'reason' FROM fourgate.audit_log WHERE action = 'rollback'")
+        assert cursor.fetchall() == [("anna", "worse on Fridays")]
+
+
+def test_a_rollback_of_a_version_that_no_longer_serves_is_refused(
+    fourgate: Settings, versions: list[ModelVersion]
+) -> None:
+    third = promote(fourgate, 3, versions[1])
+    with pytest.raises(WarehouseError, match=f"was to be rolled back, but {third.version} serves now"):
+        roll_back(fourgate, versions[0])

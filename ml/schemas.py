@@ -247,11 +247,28 @@ class TestSelectionFrame(pa.DataFrameModel):
     since_execution_s: Series[float] = _feature("history", "seconds since the last execution became known")
     age_s: Series[float] = _feature("history", "seconds since the test was first seen")
     flip_rate_last_20: Series[float] = _feature("history", "share of changed outcomes in the last 20 executions")
+    new_failure_rate: Series[float] = _feature("history", "share of executions after a pass that failed")
+    new_failure_rate_last_30: Series[float] = _feature("history", "the same over the last 30 executions")
+    recovery_rate: Series[float] = _feature("history", "share of executions after a failure that passed")
+    executions_since_new_failure_count: Series[float] = _feature(
+        "history", "executions since a failure that followed a pass"
+    )
     executions_7d: Series[float] = _feature("history", "executions in the last 7 days")
     failures_7d: Series[float] = _feature("history", "failures in the last 7 days")
     mean_duration_s: Series[float] = _feature("history", "mean duration of the test")
     last_duration_s: Series[float] = _feature("history", "duration of the last execution")
     duration_deviation_s: Series[float] = _feature("history", "last duration less the mean duration")
+    test_last_failure_rate: Series[float] = _feature("neighbour", "share of variants that failed, the test's last run")
+    test_failure_rate_last_10_runs: Series[float] = _feature("neighbour", "share of failures on any variant, 10 runs")
+    variants_count: Series[float] = _feature("neighbour", "variants that the test's last run executed it on")
+    package_last_failure_rate: Series[float] = _feature("neighbour", "share of failures in the package's last run")
+    package_failure_rate_last_10_runs: Series[float] = _feature("neighbour", "share of the package's failures, 10 runs")
+    package_new_failures_count: Series[float] = _feature("neighbour", "new failures in the package's last run")
+    variant_last_failure_rate: Series[float] = _feature("neighbour", "share of failures in the variant's last run")
+    variant_failure_rate_last_10_runs: Series[float] = _feature("neighbour", "share of the variant's failures, 10 runs")
+    variant_new_failures_count: Series[float] = _feature("neighbour", "new failures in the variant's last run")
+    variant_recoveries_count: Series[float] = _feature("neighbour", "tests that passed again in the variant's last run")
+    author_cofailure_rate: Series[float] = _feature("neighbour", "how often the test failed in runs of this author")
     last_run_failure_rate: Series[float] = _feature("run", "share of failed results in the last run")
     last_5_runs_failure_rate: Series[float] = _feature("run", "share of failed results in the last 5 runs")
     last_run_results_count: Series[float] = _feature("run", "results of the last run")
@@ -281,6 +298,8 @@ class TestSelectionFrame(pa.DataFrameModel):
     shared_words_count: Series[float] = _feature("pair", "telling words shared by the test and the changed paths")
     shared_words_weight: Series[float] = _feature("pair", "shared words, rare words weighing more")
     shared_words_rate: Series[float] = _feature("pair", "share of the change's words, by weight, found in the test")
+    shared_words_relevance: Series[float] = _feature("pair", "the same, long test names held back")
+    tree_distance_count: Series[float] = _feature("pair", "folders between the test's package and the nearest change")
     package_overlap_rate: Series[float] = _feature(
         "pair", "share of the test's package path that a changed file shares"
     )
@@ -296,10 +315,12 @@ class TestSelectionFrame(pa.DataFrameModel):
         "pair", "mean over changed files of how often the test failed with them"
     )
     cofailure_count: Series[float] = _feature("pair", "earlier failures of the test together with the changed files")
+    since_cofailure_file_s: Series[float] = _feature("pair", "seconds since the test failed with a changed file")
+    since_cofailure_folder_s: Series[float] = _feature("pair", "seconds since the test failed with a changed folder")
 
 
 def feature_groups() -> dict[str, tuple[str, ...]]:
-    """Names of the features by group: history, run, change, pair; in the frame's order."""
+    """Names of the features by group: history, neighbour, run, change, pair; in the frame's order."""
     groups: dict[str, list[str]] = {}
     for name, column in TestSelectionFrame.to_schema().columns.items():
         if column.metadata:

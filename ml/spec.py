@@ -155,6 +155,7 @@ class ModelSpec:
 
     `candidates` maps a name to a function of the seed and the thread count that makes an unfitted estimator.
     `baselines` maps a name to a function of the frame whose value ranks the tests of a run, highest first.
+    `cost` names the column with the expected duration in seconds, for the cost-aware order; empty if there is none.
     """
 
     name: str
@@ -164,6 +165,7 @@ class ModelSpec:
     baselines: Mapping[str, Callable[[pd.DataFrame], pd.Series]]
     rules: tuple[Rule, ...]
     primary_metric: str
+    cost: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,7 @@ def expected_features(facts: Facts, run_id: str, key: tuple[str, str]) -> dict[s
         **_run(facts, run_id, start, [r for r in known if r in facts.results], key),
         **_change(facts, run_id, start, known),
         **_pair(facts, run_id, known, key),
+        **_neighbours(facts, run_id, known, key),
     }
 
 
@@ -220,6 +221,9 @@ def _history(facts: Facts, start: datetime, known: list[str], key: tuple[str, st
         fast, slow = 0.8 * fast + 0.2 * one, 0.95 * slow + 0.05 * one
         streak = streak + 1 if one else 0
     flips = [a != b for a, b in pairwise(failed)][-20:]
+    after_pass = [b for a, b in pairwise(failed) if not a]
+    recent_after_pass = [b for a, b in pairwise(failed[-31:]) if not a]
+    starts = [i for i, one in enumerate(failed) if one and (i == 0 or not failed[i - 1])]
     last = max((i for i, one in enumerate(failed) if one), default=None)
     durations = [d for d in spent if not math.isnan(d)]
     mean = float(np.mean(durations)) if durations else math.nan
@@ -239,6 +243,10 @@ def _history(facts: Facts, start: datetime, known: list[str], key: tuple[str, st
         "since_execution_s": _seconds(start - moments[-1]) if runs else math.nan,
         "age_s": _seconds(start - moments[0]) if runs else math.nan,
         "flip_rate_last_20": _mean(flips),
+        "new_failure_rate": _mean(after_pass),
+        "new_failure_rate_last_30": _mean(recent_after_pass),
+        "recovery_rate": _mean([not b for a, b in pairwise(failed) if a]),
+        "executions_since_new_failure_count": len(failed) - 1 - starts[-1] if starts else math.nan,
         "executions_7d": sum(m >= week for m in moments),
         "failures_7d": sum(one and m >= week for one, m in zip(failed, moments, strict=True)),
         "mean_duration_s": mean,
@@ -317,11 +325,12 @@ def _pair(facts: Facts, run_id: str, known: list[str], key: tuple[str, str]) -> 
             any(len(s) > 2 and subject == s and stem != part for stem, subject in stems for part, s in subjects)
         ),
         "name_similarity_rate": max([s for s in similar if s >= 0.25], default=0.0),
+        "tree_distance_count": min(_distance(package, _folders(names.package_of(path))) for path in files),
         "package_overlap_rate": max(_shared_depth(package, names.package_of(path).split("/")) for path in files)
         / len(package),
         "module_overlap_rate": max((len(m & mine) / len(m) for m in modules if m), default=0.0),
         **_words(facts, files, known, mine),
-        **_cofailures(facts, files, known, key),
+        **_cofailures(facts, run_id, known, key),
     }
 
 
@@ -338,6 +347,14 @@ def _shared_depth(one: list[str], other: list[str]) -> int:
     return depth
 
 
+def _folders(package: str) -> list[str]:
+    return [folder for folder in package.split("/") if folder]
+
+
+def _distance(one: list[str], other: list[str]) -> int:
+    return len(one) + len(other) - 2 * _shared_depth(one, other)
+
+
 def _words(facts: Facts, files: list[str], known: list[str], mine: frozenset[str]) -> dict[str, float]:
     tests = {test_id for r in known for _, test_id in facts.results.get(r, {})}
     weights = {}
@@ -347,32 +364,78 @@ def _words(facts: Facts, files: list[str], known: list[str], mine: frozenset[str
             weights[word] = math.log((len(tests) + 1) / (with_word + 1))
     shared = [weight for word, weight in weights.items() if word in mine]
     total = sum(weights.values())
+    length = len(mine) / _mean([len(names.words(test_id)) for test_id in tests])
     return {
         "shared_words_count": len(shared),
         "shared_words_weight": sum(shared),
         "shared_words_rate": sum(shared) / total if shared else 0.0,
+        "shared_words_relevance": sum(shared) * 2.2 / (1 + 1.2 * (0.25 + 0.75 * length)) if shared else 0.0,
     }
 
 
-def _cofailures(facts: Facts, files: list[str], known: list[str], key: tuple[str, str]) -> dict[str, float]:
+def _cofailures(facts: Facts, run_id: str, known: list[str], key: tuple[str, str]) -> dict[str, float]:
+    files, start = list(facts.files[run_id]), facts.runs[run_id]["started_at"]
     keys = {
         "file": lambda path: path,
         "folder": lambda path: path.rpartition("/")[0],
         "suffix": lambda path: path.rpartition(".")[2] if "." in path else "",
     }
     telling = [r for r in known if facts.tells(r)]
-    out = {}
+    out: dict[str, float] = {}
     for kind, of in keys.items():
-        failures, touches = [], []
+        failures, touches, ages = [], [], []
         for value in {of(path) for path in files}:
             runs = [r for r in telling if value in {of(path) for path in facts.files.get(r, {})}]
             touches.append(len(runs))
-            failures.append(sum(facts.results[r].get(key, (False, 0))[0] for r in runs))
+            failed = [r for r in runs if facts.results[r].get(key, (False, 0))[0]]
+            failures.append(len(failed))
+            ages += [_seconds(start - facts.runs[r]["known"]) for r in failed]
         out[f"cofailure_{kind}_rate"] = max(f / (t + 2) for f, t in zip(failures, touches, strict=True))
+        if kind != "suffix":
+            out[f"since_cofailure_{kind}_s"] = min(ages, default=math.nan)
         if kind == "file":
             out["cofailure_count"] = sum(failures)
             out["cofailure_mean_rate"] = sum(failures) / (sum(touches) + 2)
     return out
+
+
+def _neighbours(facts: Facts, run_id: str, known: list[str], key: tuple[str, str]) -> dict[str, float]:
+    variant, test_id = key
+    package = names.segments(test_id)[:-1]
+    groups = {
+        "test": lambda other: other[1] == test_id,
+        "package": lambda other: names.segments(other[1])[:-1] == package,
+        "variant": lambda other: other[0] == variant,
+    }
+    out: dict[str, float] = {}
+    for name, belongs in groups.items():
+        runs = [r for r in known if any(belongs(other) for other in facts.results.get(r, {}))]
+        if not runs:
+            continue
+        outcomes = [{k: f for k, (f, _) in facts.results[r].items() if belongs(k)} for r in runs[-10:]]
+        last = outcomes[-1]
+        moves = {k: (_previous(facts, known, runs[-1], k), failed) for k, failed in last.items()}
+        out[f"{name}_last_failure_rate"] = _mean(list(last.values()))
+        out[f"{name}_failure_rate_last_10_runs"] = _mean([failed for run in outcomes for failed in run.values()])
+        if name == "test":
+            out["variants_count"] = len(last)
+        else:
+            out[f"{name}_new_failures_count"] = sum(move == (False, True) for move in moves.values())
+        if name == "variant":
+            out["variant_recoveries_count"] = sum(move == (True, False) for move in moves.values())
+    author = facts.runs[run_id]["author_id"]
+    if _given(author):
+        written = [r for r in known if r in facts.results and facts.runs[r]["author_id"] == author]
+        calm = [r for r in written if facts.failures(r) <= facts.context.outage_share * len(facts.results[r])]
+        failures = sum(facts.results[r].get(key, (False, 0))[0] for r in calm)
+        out["author_cofailure_rate"] = failures / (len(written) + 2)
+    return out
+
+
+def _previous(facts: Facts, known: list[str], run_id: str, key: tuple[str, str]) -> bool | None:
+    """Outcome of the execution before the one in `run_id`, in the order of becoming known."""
+    before = [r for r in known[: known.index(run_id)] if key in facts.results.get(r, {})]
+    return facts.results[before[-1]][key][0] if before else None
 
 
 def differences(frame: pd.DataFrame, facts: Facts) -> list[str]:

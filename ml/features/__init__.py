@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ml.features import changes, facts, pairs, test_history
+from ml.features import changes, facts, neighbours, pairs, test_history
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.schemas import TestSelectionFrame, columns
 
@@ -36,15 +36,16 @@ def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     test_history.prepare(engine)
     changes.prepare(engine, context)
     pairs.prepare(engine)
+    neighbours.prepare(engine)
     return _named(engine, queries.project)
 
 
 def _select() -> str:
     """One row per query with the features that differ between the tests of a run."""
-    features = _columns({**test_history.COLUMNS, **changes.COLUMNS, **pairs.COLUMNS})
+    features = _columns({**test_history.COLUMNS, **changes.COLUMNS, **pairs.COLUMNS, **neighbours.COLUMNS})
     return f"""
         SELECT h.query_no, h.series_no, h.outcome, h.duration_s, {features}
-        FROM history AS h {changes.JOINS} {pairs.JOINS}
+        FROM history AS h {changes.JOINS} {pairs.JOINS} {neighbours.JOINS}
         """
 
 

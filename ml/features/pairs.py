@@ -13,6 +13,8 @@ COMMON_WORD_SHARE = 0.2
 SIMILAR = 0.25
 PRIOR_TOUCHES = 2
 MICRO = 1_000_000
+# Of BM25: how fast a repeated word saturates, and how much long names are held back.
+SATURATION, LENGTH_SHARE = 1.2, 0.75
 KINDS = {"file": "path_no", "folder": "folder_no", "suffix": "suffix_no"}
 
 
@@ -27,17 +29,22 @@ COLUMNS = {
     "shared_words_count": _known("pw.shared"),
     "shared_words_weight": _known(f"pw.weight / {MICRO}.0"),
     "shared_words_rate": _known("pw.weight / CAST(NULLIF(pw.total, 0) AS DOUBLE)"),
+    "shared_words_relevance": _known(f"pw.relevance / {MICRO}.0"),
+    "tree_distance_count": "tp.depths + LEAST(COALESCE(pp.lead, cd.depths), cd.depths)",
     "package_overlap_rate": _known("pp.depth / CAST(tp.depths AS DOUBLE)"),
     "module_overlap_rate": _known("pm.overlap"),
     **{f"cofailure_{kind}_rate": _known(f"co_{kind}.rate") for kind in KINDS},
     "cofailure_mean_rate": _known("co_file.mean_rate"),
     "cofailure_count": _known("co_file.failures"),
+    "since_cofailure_file_s": "co_file.since_us / 1e6",
+    "since_cofailure_folder_s": "co_folder.since_us / 1e6",
 }
 JOINS = """
     LEFT JOIN pair_file AS pf ON pf.query_no = h.query_no AND pf.test_no = h.test_no
     LEFT JOIN pair_words AS pw ON pw.query_no = h.query_no AND pw.test_no = h.test_no
     LEFT JOIN test_package AS tp ON tp.test_no = h.test_no
     LEFT JOIN pair_package AS pp ON pp.query_no = h.query_no AND pp.package_no = tp.package_no
+    LEFT JOIN change_depth AS cd ON cd.query_no = h.query_no
     LEFT JOIN pair_module AS pm ON pm.query_no = h.query_no AND pm.test_no = h.test_no
 """ + "\n".join(
     f"LEFT JOIN cofailure_{kind} AS co_{kind} ON co_{kind}.query_no = h.query_no AND co_{kind}.series_no = h.series_no"
@@ -125,12 +132,17 @@ def _store_word_pairs(engine: Engine) -> None:
     """``pair_words``: words shared by the change's paths and the test, rare words weighing more.
 
     Weight: ln((tests + 1) / (tests with the word + 1)) over the tests known before the run, in millionths; words of
-    more than `COMMON_WORD_SHARE` of them do not count (inverse document frequency, Spärck Jones 1972).
+    more than `COMMON_WORD_SHARE` of them do not count (inverse document frequency, Spärck Jones 1972). relevance
+    holds back long names: BM25 (Robertson and Zaragoza 2009), a word counting once per name.
     """
     engine.store(
         "test_first",
-        "SELECT s.test_no, MIN(e.known_us) AS known_us FROM execution AS e "
-        "JOIN series AS s ON s.series_no = e.series_no GROUP BY s.test_no",
+        """
+        SELECT t.test_no, t.known_us, COALESCE(w.words, 0) AS words
+        FROM (SELECT s.test_no, MIN(e.known_us) AS known_us
+              FROM execution AS e JOIN series AS s ON s.series_no = e.series_no GROUP BY s.test_no) AS t
+        LEFT JOIN (SELECT DISTINCT test_no, words FROM test_word) AS w ON w.test_no = t.test_no
+        """,
     )
     running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
     engine.store(
@@ -143,13 +155,14 @@ def _store_word_pairs(engine: Engine) -> None:
     )
     engine.store(
         "tests_seen",
-        f"SELECT known_us, SUM(tests) OVER ({running}) AS tests "
-        "FROM (SELECT known_us, COUNT(*) AS tests FROM test_first GROUP BY known_us)",
+        f"SELECT known_us, SUM(tests) OVER ({running}) AS tests, SUM(words) OVER ({running}) AS words "
+        "FROM (SELECT known_us, COUNT(*) AS tests, SUM(words) AS words FROM test_first GROUP BY known_us)",
     )
     engine.store("tests_key", "SELECT DISTINCT query_no, at_us FROM touched_file")
     engine.store(
         "tests_known",
-        f"SELECT q.query_no, COALESCE(f.tests, 0) AS tests FROM {engine.latest_before('tests_seen', 'tests_key', [])}",
+        "SELECT q.query_no, COALESCE(f.tests, 0) AS tests, f.words / CAST(f.tests AS DOUBLE) AS mean_words "
+        f"FROM {engine.latest_before('tests_seen', 'tests_key', [])}",
     )
     engine.store(
         "word_key",
@@ -159,16 +172,20 @@ def _store_word_pairs(engine: Engine) -> None:
     engine.store(
         "query_word",
         f"""
-        SELECT k.query_no, k.word, CAST(ROUND(LN((t.tests + 1.0) / (k.tests + 1.0)) * {MICRO}) AS BIGINT) AS weight
+        SELECT k.query_no, k.word, t.mean_words,
+            CAST(ROUND(LN((t.tests + 1.0) / (k.tests + 1.0)) * {MICRO}) AS BIGINT) AS weight
         FROM (SELECT q.query_no, q.word, f.tests FROM {engine.latest_before("word_seen", "word_key", ["word"])}) AS k
         JOIN tests_known AS t ON t.query_no = k.query_no
         WHERE k.tests <= {COMMON_WORD_SHARE} * t.tests
         """,
     )
+    length = f"({1 - LENGTH_SHARE} + {LENGTH_SHARE} * w.words / q.mean_words)"
+    relevance = f"q.weight * {SATURATION + 1} / (1 + {SATURATION} * {length})"
     engine.store(
         "pair_words",
-        """
-        SELECT q.query_no, w.test_no, COUNT(*) AS shared, SUM(q.weight) AS weight, MAX(a.total) AS total
+        f"""
+        SELECT q.query_no, w.test_no, COUNT(*) AS shared, SUM(q.weight) AS weight, MAX(a.total) AS total,
+            SUM(CAST(ROUND({relevance}) AS BIGINT)) AS relevance
         FROM query_word AS q
         JOIN (SELECT query_no, SUM(weight) AS total FROM query_word GROUP BY query_no) AS a ON a.query_no = q.query_no
         JOIN test_word AS w ON w.word = q.word
@@ -178,13 +195,26 @@ def _store_word_pairs(engine: Engine) -> None:
 
 
 def _store_folder_pairs(engine: Engine) -> None:
-    """``pair_package``: deepest shared package; ``pair_module``: share of the module's words that the test has."""
+    """``pair_package``: deepest shared package; ``pair_module``: share of the module's words that the test has.
+
+    The way from one package to another leads up to what they share and down again; lead is its length less the depth
+    of the test's package, over the nearest changed file that shares anything; ``change_depth`` is that of one that
+    shares nothing.
+    """
+    engine.store(
+        "change_depth",
+        """
+        SELECT f.query_no, MIN(COALESCE(x.depths, 0)) AS depths
+        FROM touched_file AS f LEFT JOIN path_prefix AS x ON x.path_no = f.path_no AND x.depth = 1
+        GROUP BY f.query_no
+        """,
+    )
     engine.store(
         "pair_package",
         """
-        SELECT q.query_no, p.package_no, MAX(p.depth) AS depth
-        FROM (SELECT DISTINCT f.query_no, x.prefix
-              FROM touched_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no) AS q
+        SELECT q.query_no, p.package_no, MAX(p.depth) AS depth, MIN(q.depths - 2 * p.depth) AS lead
+        FROM (SELECT f.query_no, x.prefix, MIN(x.depths) AS depths
+              FROM touched_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no GROUP BY f.query_no, x.prefix) AS q
         JOIN package_prefix AS p ON p.prefix = q.prefix
         GROUP BY q.query_no, p.package_no
         """,
@@ -209,7 +239,8 @@ def _store_folder_pairs(engine: Engine) -> None:
 def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
     """``cofailure_<kind>``: how often the test failed in known runs that touched files like those of the change.
 
-    rate: highest over the change of failures / (touches + `PRIOR_TOUCHES`), counted per file, folder or suffix.
+    rate: highest over the change of failures / (touches + `PRIOR_TOUCHES`), counted per file, folder or suffix;
+    since_us: time since the latest of these failures became known.
     Outages and very large changes are left out.
     """
     running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
@@ -242,8 +273,9 @@ def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
         f"cofailure_{kind}",
         f"""
         SELECT c.query_no, c.series_no, MAX(c.n / CAST(c.touches + {PRIOR_TOUCHES} AS DOUBLE)) AS rate,
-            SUM(c.n) AS failures, SUM(c.n) / CAST(MAX(a.touches) + {PRIOR_TOUCHES} AS DOUBLE) AS mean_rate
-        FROM (SELECT q.query_no, q.series_no, q.touches, f.n
+            SUM(c.n) AS failures, MIN(c.at_us - c.known_us) AS since_us,
+            SUM(c.n) / CAST(MAX(a.touches) + {PRIOR_TOUCHES} AS DOUBLE) AS mean_rate
+        FROM (SELECT q.query_no, q.series_no, q.touches, q.at_us, f.n, f.known_us
               FROM {engine.latest_before("failed_touches", "failed_key", [key, "series_no"])}
               WHERE f.n IS NOT NULL) AS c
         JOIN (SELECT query_no, SUM(touches) AS touches FROM touches_before GROUP BY query_no) AS a

@@ -28,6 +28,10 @@ COLUMNS = {
     "since_execution_s": "(h.at_us - h.known_us) / 1e6",
     "age_s": "(h.at_us - h.first_us) / 1e6",
     "flip_rate_last_20": "h.flip_rate_20",
+    "new_failure_rate": "h.new_failure_rate",
+    "new_failure_rate_last_30": "h.new_failure_rate_30",
+    "recovery_rate": "h.recovery_rate",
+    "executions_since_new_failure_count": "h.n - h.failure_n + h.streak - 1",
     "executions_7d": "COALESCE(h.n, 0) - COALESCE(h.n_before_7d, 0)",
     "failures_7d": "COALESCE(h.failures, 0) - COALESCE(h.failures_before_7d, 0)",
     "mean_duration_s": "h.mean_duration_ms / 1e3",
@@ -55,6 +59,8 @@ def _store_states(engine: Engine) -> None:
         SELECT series_no, known_us, failed, duration_ms, run_no, CAST(ROW_NUMBER() OVER ({order}) AS INTEGER) AS n,
             CASE WHEN failed <> LAG(failed) OVER ({order}) THEN 1 WHEN LAG(failed) OVER ({order}) IS NOT NULL THEN 0 END
                 AS flip,
+            CASE WHEN LAG(failed) OVER ({order}) = 0 THEN failed END AS new_failure,
+            CASE WHEN LAG(failed) OVER ({order}) = 1 THEN 1 - failed END AS recovery,
             COALESCE(LEAD(known_us) OVER ({order}) > known_us, TRUE) AS is_latest,
             FIRST_VALUE(known_us) OVER ({order}) AS first_us
         FROM execution
@@ -66,6 +72,9 @@ def _store_states(engine: Engine) -> None:
         "failure_rate_10": ("failed", 9),
         "failure_rate_30": ("failed", 29),
         "flip_rate_20": ("flip", 19),
+        "new_failure_rate": ("new_failure", "UNBOUNDED"),
+        "new_failure_rate_30": ("new_failure", 29),
+        "recovery_rate": ("recovery", "UNBOUNDED"),
         "mean_duration_ms": ("duration_ms", "UNBOUNDED"),
     }
     means = ", ".join(
@@ -94,9 +103,10 @@ def _store_history(engine: Engine) -> None:
         SELECT h.*, b.n AS n_before_7d, b.failures AS failures_before_7d, l.n AS failure_n, l.known_us AS failure_us,
             l.streak, {averages}
         FROM (
-            SELECT q.query_no, q.series_no, q.test_no, q.at_us, q.failed AS outcome, q.duration_s,
+            SELECT q.query_no, q.series_no, q.variant_no, q.test_no, q.at_us, q.failed AS outcome, q.duration_s,
                 f.known_us, f.failed, f.duration_ms, f.n, f.first_us, f.failures, f.failure_rate, f.failure_rate_5,
-                f.failure_rate_10, f.failure_rate_30, f.flip_rate_20, f.mean_duration_ms
+                f.failure_rate_10, f.failure_rate_30, f.flip_rate_20, f.new_failure_rate, f.new_failure_rate_30,
+                f.recovery_rate, f.mean_duration_ms
             FROM {engine.latest_before(state, "query", ["series_no"])}) AS h
         LEFT JOIN before_7d AS b ON b.query_no = h.query_no AND b.series_no = h.series_no
         LEFT JOIN failure AS l ON l.series_no = h.series_no AND l.nth = h.failures

@@ -17,6 +17,13 @@ STEP = {
     "failure_rate_last_5": 1 / 5,
     "failure_rate_last_10": 1 / 10,
     "failure_rate_last_30": 1 / 30,
+    "new_failure_rate_last_30": 1 / 30,
+}
+# The same for rates over all there is: the feature that counts it.
+PER_COUNT = {
+    "failure_rate": "executions_count",
+    "new_failure_rate": "executions_count",
+    "test_last_failure_rate": "variants_count",
 }
 
 
@@ -80,11 +87,13 @@ def _last_execution_failed(rows: pd.DataFrame) -> pd.DataFrame:
     passed = rows["is_failing"] == 0
     changed = {name: (rows[name] + step).clip(upper=1.0) for name, step in STEP.items()}
     changed["failures_count"] = rows["failures_count"] + 1
-    changed["failure_rate"] = (rows["failure_rate"] + 1 / rows["executions_count"].clip(lower=1)).clip(upper=1.0)
+    for rate, count in PER_COUNT.items():
+        changed[rate] = (rows[rate] + 1 / rows[count].clip(lower=1)).clip(upper=1.0)
     changed["failures_7d"] = rows["failures_7d"] + 1
     changed["is_failing"] = rows["is_failing"] + 1
     changed["failures_in_a_row_count"] = rows["failures_in_a_row_count"] + 1
     changed["executions_since_failure_count"] = pd.Series(0.0, index=rows.index)
+    changed["executions_since_new_failure_count"] = pd.Series(0.0, index=rows.index)
     changed["since_failure_s"] = rows["since_execution_s"]
     return rows.assign(**{name: values.where(passed, rows[name]) for name, values in changed.items()})
 
@@ -110,4 +119,5 @@ SPEC = ModelSpec(
         Rule("last_execution_failed", RuleKind.NOT_LOWER, _last_execution_failed),
     ),
     primary_metric="apfd_all",
+    cost="mean_duration_s",
 )

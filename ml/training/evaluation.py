@@ -17,6 +17,8 @@ VIEWS: tuple[metrics.View, ...] = ("all", "new")
 RANKING_RESAMPLES = 2_000
 # Each of these goes through all rows again.
 PROBABILITY_RESAMPLES = 200
+COST_EXPONENT = 0.75
+MIN_COST_S = 0.1
 EARLIER: Mapping[Period, tuple[Period, ...]] = {
     "validate": ("fit", "calibrate"),
     "test": ("fit", "calibrate", "validate"),
@@ -68,7 +70,7 @@ def evaluate(
 
     Args:
         scored: rows of the period: run_id, started_at, failed, previous_failed, duration_s, score and, unless it is
-            a baseline, probability.
+            a baseline, probability; `score_by_cost` (see `score_by_cost`) where a cost is known.
         prefix: period name that leads the measure's name.
         block: block length in runs, chosen on earlier data (`period_block`).
         threshold: probability (0..1) from which F1 takes a test as failing, chosen on earlier data; NaN leaves F1 out.
@@ -76,7 +78,8 @@ def evaluate(
 
     Returns:
         `<prefix>.<measure>_<view>` for the ranking measures (0..1, views all and new), `<prefix>.runs_<view>` (count
-        of ranked runs), and with probabilities `<prefix>.pr_auc`, `.brier`, `.ece`, `.f1` (0..1).
+        of ranked runs), `<prefix>.apfdc_by_cost_<view>` (0..1, APFDc of the cost-aware order), and with probabilities
+        `<prefix>.pr_auc`, `.brier`, `.ece`, `.f1` (0..1).
     """
     found: dict[str, Measure] = {}
     for view in VIEWS:
@@ -88,9 +91,31 @@ def evaluate(
         found |= {
             f"{prefix}.{name}_{view}": metrics.interval(table[name].to_numpy(np.float64), resamples) for name in RANKED
         }
+        if "score_by_cost" in scored:
+            by_cost = metrics.ranking_by_run(scored, "score_by_cost", view, budget)["apfdc"].to_numpy(np.float64)
+            found[f"{prefix}.apfdc_by_cost_{view}"] = metrics.interval(by_cost, resamples)
     if "probability" in scored:
         found |= {f"{prefix}.{name}": value for name, value in _probabilities(scored, block, threshold).items()}
     return found
+
+
+def score_by_cost(chance: pd.Series, cost_s: pd.Series) -> pd.Series:
+    """What to order tests by when time is what counts: chance of a failure per (second ^ `COST_EXPONENT`).
+
+    With certain knowledge chance / cost minimises the expected time to failures (Smith, "Various optimizers for
+    single-stage production", 1956). Chances of rare failures are estimated, and a full division would put too many
+    quick tests first: the exponent was chosen on validation periods.
+
+    Args:
+        chance: 0..1, uncalibrated (`fitting.chance`): a calibration that is flat leaves the cost to decide alone.
+        cost_s: expected duration in seconds; one that is unknown counts as the median of the known, and none as less
+            than `MIN_COST_S`.
+
+    Returns:
+        The score, highest first, with the index of `chance`.
+    """
+    usual = cost_s.median() if cost_s.notna().any() else 1.0
+    return chance / cost_s.fillna(usual).clip(lower=MIN_COST_S) ** COST_EXPONENT
 
 
 def _probabilities(scored: pd.DataFrame, block: int, threshold: float) -> dict[str, Measure]:

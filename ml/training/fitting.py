@@ -107,6 +107,19 @@ def predict(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"score": raw, "probability": np.clip(probability, 0.0, 1.0)}, index=frame.index)
 
 
+def chance(estimator: Any, frame: pd.DataFrame) -> pd.Series:
+    """Uncalibrated probability (0..1) of failing, for comparing tests: among rare failures calibration is nearly flat.
+
+    Args:
+        estimator: as for `predict`.
+        frame: as for `predict`.
+    """
+    features = frame.reindex(columns=estimator.feature_names_in_)
+    with threadpool_limits(1):
+        found = estimator.calibrated_classifiers_[0].estimator.predict_proba(features)[:, 1]
+    return pd.Series(found, index=frame.index)
+
+
 def _raw_scores(base: Any, features: pd.DataFrame) -> NDArray[np.float64]:
     has_margin = hasattr(base, "decision_function")
     scores: NDArray[np.float64] = base.decision_function(features) if has_margin else base.predict_proba(features)[:, 1]

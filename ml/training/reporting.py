@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from ml import metrics, plots
 from ml.spec import CandidateRecord, Measure, ModelSpec, Split
-from ml.training.evaluation import evaluate, period_block
-from ml.training.fitting import Fitted, predict
+from ml.training.evaluation import evaluate, period_block, score_by_cost
+from ml.training.fitting import Fitted, chance, predict
 from ml.training.periods import period_rows
 
 SHARES = tuple(np.linspace(0, 1, 101))
@@ -36,7 +36,7 @@ def records(
     baselines = {name: rows.assign(score=rank(rows)) for name, rank in spec.baselines.items()}
     found = []
     for one in fitted:
-        scored = _scored(one.estimator, rows)
+        scored = _with_cost_order(spec, one, _scored(one.estimator, rows))
         measures = evaluate(scored, "validation", block, threshold(one, frame, split), budget)
         figures = _figures(one, scored, baselines, budget)
         params = {**one.params, "fit_seconds": round(one.seconds, 3), "block_runs": block}
@@ -51,7 +51,8 @@ def judged_measures(
 ) -> Mapping[str, Mapping[str, Measure]]:
     """Measures on the test period of the chosen candidate and of each baseline, by name."""
     rows, block = period_rows(frame, split, "test"), period_block(spec, frame, split, "test")
-    ours = evaluate(_scored(chosen.estimator, rows), "test", block, threshold(chosen, frame, split), budget)
+    scored = _with_cost_order(spec, chosen, _scored(chosen.estimator, rows))
+    ours = evaluate(scored, "test", block, threshold(chosen, frame, split), budget)
     theirs = {
         name: evaluate(rows.assign(score=rank(rows)), "test", block, budget=budget)
         for name, rank in spec.baselines.items()
@@ -101,6 +102,12 @@ def _mean_apfd(estimator: Any, rows: pd.DataFrame) -> float:
 
 def _scored(estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{str(name): values for name, values in predict(estimator, rows).items()})
+
+
+def _with_cost_order(spec: ModelSpec, one: Fitted, scored: pd.DataFrame) -> pd.DataFrame:
+    if not spec.cost:
+        return scored
+    return scored.assign(score_by_cost=score_by_cost(chance(one.estimator, scored), scored[spec.cost]))
 
 
 def _figures(

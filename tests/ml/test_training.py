@@ -8,6 +8,7 @@ import pytest
 from ml import metrics, training
 from ml.errors import NotEnoughData
 from ml.spec import Interval
+from ml.training.evaluation import score_by_cost
 from tests.ml.training_builders import START, frame_of, small_spec
 
 OPTIONS = training.FitOptions(seed=7, threads=1)
@@ -260,6 +261,28 @@ def test_a_period_without_failures_has_counts_and_no_ranking(frame):
     assert set(found) == {"test.runs_all", "test.runs_new"}
     assert found["test.runs_all"].value == 0
     assert math.isnan(found["test.runs_all"].low)
+
+
+def test_the_cost_aware_order_prefers_the_likely_and_the_quick():
+    score = score_by_cost(pd.Series([0.2, 0.2, 0.4, 0.2]), pd.Series([16.0, 1.0, 16.0, np.nan]))
+    assert score.tolist() == pytest.approx([0.025, 0.2, 0.05, 0.025])
+
+
+def test_without_any_known_duration_the_cost_aware_order_is_that_of_the_chance():
+    assert score_by_cost(pd.Series([0.2, 0.4]), pd.Series([np.nan, np.nan])).tolist() == [0.2, 0.4]
+
+
+def test_a_duration_of_nothing_does_not_rule_the_order():
+    assert np.isfinite(score_by_cost(pd.Series([0.0, 0.4]), pd.Series([0.0, 0.0]))).all()
+
+
+def test_a_model_with_a_cost_is_measured_in_the_cost_aware_order_too(frame, split, fitted):
+    spec = small_spec(cost="duration_s")
+    judged = training.judged_measures(spec, fitted[0], frame, split)
+    assert judged[fitted[0].name]["test.apfdc_by_cost_all"].value > judged[fitted[0].name]["test.apfdc_all"].value
+    assert "test.apfdc_by_cost_all" not in judged["by_rate"]
+    [first, *_] = training.records(spec, fitted, frame, split)
+    assert {"validation.apfdc_by_cost_all", "validation.apfdc_by_cost_new"} <= set(first.metrics)
 
 
 def test_block_length_comes_from_earlier_periods_only(frame, split):

@@ -169,7 +169,7 @@ def test_an_empty_history_gives_an_empty_frame_of_the_contract() -> None:
 
 def test_every_feature_has_a_group_and_a_description() -> None:
     assert [name for names in feature_groups().values() for name in names] == list(FEATURES)
-    assert list(feature_groups()) == ["history", "run", "change", "pair"]
+    assert list(feature_groups()) == ["history", "neighbour", "run", "change", "pair"]
     assert all(feature_descriptions().values())
 
 

@@ -109,7 +109,7 @@ def test_the_rules_hold_for_a_sane_model(frame, fitted):
 
 
 def test_the_rule_of_a_failed_last_execution_tells_one_story():
-    columns = dict.fromkeys(FEATURES, 0.0) | {"executions_count": 4.0, "since_execution_s": 60.0}
+    columns = dict.fromkeys(FEATURES, 0.0) | {"executions_count": 4.0, "since_execution_s": 60.0, "variants_count": 2.0}
     rows = pd.DataFrame([columns, columns | {"is_failing": 1.0, "ewma_failure_rate": 0.5}])
     [rule] = [rule for rule in load_model("test_selection").rules if rule.name == "last_execution_failed"]
     changed = rule.change(rows)
@@ -122,6 +122,9 @@ def test_the_rule_of_a_failed_last_execution_tells_one_story():
             "failure_rate_last_5": 0.2,
             "failure_rate_last_10": 0.1,
             "failure_rate_last_30": 1 / 30,
+            "new_failure_rate": 0.25,
+            "new_failure_rate_last_30": 1 / 30,
+            "test_last_failure_rate": 0.5,
             "ewma_failure_rate": 0.2,
             "slow_ewma_failure_rate": 0.05,
             "is_failing": 1.0,

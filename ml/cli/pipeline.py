@@ -66,6 +66,23 @@ def validate(batch_id: str, as_of: AsOf = "", as_json: AsJson = False) -> None:
 
 
 @app.command()
+def label(project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Say of each failure whether it is a regression, flaky or infrastructure; keep what is new or revised."""
+    from ml.stages import labelling
+
+    settings = load_settings()
+    moment = _moment(settings, as_of)
+    labelled = []
+    names = _projects(settings, project)
+    with progress(as_json) as bar:
+        task = bar.add_task("labelling failures", total=len(names))
+        for name in names:
+            labelled += labelling.label(settings, name, moment)
+            bar.advance(task)
+    show(labelled, as_json)
+
+
+@app.command()
 def features(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
     """Build the point-in-time feature frame of each project and say where it is."""
     from ml.stages import preparation

@@ -1,9 +1,11 @@
 """### Monitor models
 
 Joins published predictions with the outcomes that came in later: live measures per champion, stored in
-`monitor_report`. Daily.
+`monitor_report`. Says of each failure whether it is a regression, flaky or infrastructure, and revises what later
+results tell (`failure_labels`). Daily.
 
-**Normal:** *skipped* when nothing was published, or no outcome came in yet.
+**Normal:** `monitor` is *skipped* when nothing was published, or no outcome came in yet; `label` when the lake is
+empty.
 
 **Red is real when:** PostgreSQL or the lake cannot be read.
 
@@ -16,7 +18,7 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from fourgate.defaults import AS_OF, DAG, PROJECT, moment
+from fourgate.defaults import AS_OF, DAG, LAKE_POOL, PROJECT, moment
 from ml.settings import MODELS, load_settings
 
 
@@ -28,7 +30,7 @@ from ml.settings import MODELS, load_settings
     **DAG,
 )
 def monitor_models():
-    """Wire one measurement per model."""
+    """Wire one measurement per model, and the labels of failures."""
 
     @task
     def monitor(model: str) -> list[dict[str, Any]]:
@@ -42,7 +44,20 @@ def monitor_models():
             raise AirflowSkipException("no published prediction has an outcome yet")
         return measured
 
+    @task(pool=LAKE_POOL)
+    def label() -> list[dict[str, Any]]:
+        """Label the failures of each project; append what is new or revised."""
+        from ml.stages import labelling
+
+        context = get_current_context()
+        settings = load_settings()
+        labelled = labelling.label(settings, context["params"]["project"], moment(settings, context))
+        if not labelled:
+            raise AirflowSkipException("the lake is empty")
+        return labelled
+
     monitor.expand(model=list(MODELS))
+    label()
 
 
 monitor_models()

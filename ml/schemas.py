@@ -16,7 +16,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
-from ml.spec import Decision, Outcome
+from ml.spec import Decision, FailureState, Outcome
 
 Utc = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 MAX_NAME = 1_000
@@ -87,6 +87,7 @@ _PROBABILITY = _rule("out_of_range", "0 to 1", lambda values: values.between(0, 
 _POSITIVE = _rule("out_of_range", "1 or more", lambda values: values >= 1)
 _PATH = _rule("path_outside_repository", "relative, without '..' segments", _texts(_in_repository))
 _OUTCOME = _rule("unknown_outcome", f"one of {', '.join(Outcome)}", _texts(lambda text: text in set(Outcome)))
+_STATE = _rule("unknown_state", f"one of {', '.join(FailureState)}", _texts(lambda text: text in set(FailureState)))
 _DECISION = _rule("unknown_decision", f"one of {', '.join(Decision)}", _texts(lambda text: text in set(Decision)))
 
 
@@ -176,6 +177,25 @@ class RejectedRows(pa.DataFrameModel):
     payload: Series[str] = pa.Field(nullable=True)
 
 
+class FailureLabels(pa.DataFrameModel):
+    """What a failure was held for at a moment. Grain: (project, run_id, variant, test_id, labelled_at, snapshot_id).
+
+    Append-only: a label that later evidence revises gets one more row. As known at a moment, the label of a failure is
+    its row with the latest `labelled_at` up to then, the highest `snapshot_id` among equals. A row is written when the
+    state changes, or the probability by 0.05.
+    """
+
+    project: Series[str] = _field(*_PROJECT_RULES, description="repository or product")
+    run_id: Series[str] = _field(*_NAME_RULES, description="run that the test failed in, in any attempt")
+    variant: Series[str] = _field(*_NAME_RULES, description="variant that it failed on")
+    test_id: Series[str] = _field(*_NAME_RULES, description="test that failed")
+    state: Series[str] = _field(_STATE, description="what the failure is held for")
+    probability: Series[float] = _field(_PROBABILITY, description="of the most probable state, also where unknown")
+    evidence: Series[str] = _field(description="what speaks for that state, strongest first, joined by ';'")
+    labelled_at: Series[Utc] = _field(_NOT_TOO_EARLY, description="moment up to which evidence was used")
+    snapshot_id: Series[int] = _field(_POSITIVE, description="snapshot that the evidence was read from")
+
+
 class Predictions(pa.DataFrameModel):
     """One row of the results table. Grain: (model, project, change_id, variant, test_id) among current rows."""
 
@@ -197,6 +217,7 @@ LAKE_TABLES = {
     "test_results": TestResults,
     "changed_files": ChangedFiles,
     "rejected_rows": RejectedRows,
+    "failure_labels": FailureLabels,
 }
 KEYS = {
     "runs": ("project", "run_id", "attempt"),

@@ -22,6 +22,15 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
+class FailureState(StrEnum):
+    """Why a result failed: the code is broken, the test is flaky, what runs it is, or the evidence does not say."""
+
+    REGRESSION = "regression"
+    FLAKY = "flaky"
+    INFRASTRUCTURE = "infrastructure"
+    UNKNOWN = "unknown"
+
+
 class Status(StrEnum):
     """Outcome of a gate. A number that is missing makes `ERROR`, never `PASS`."""
 

@@ -16,8 +16,9 @@ def write_run(folder: Path, run_id: str = "r1", started_at: str = "2026-01-01T00
     return folder
 
 
-def write_report(file: Path, test: str = "t") -> Path:
-    """A report with one passed test `S::<test>` of half a second."""
+def write_report(file: Path, test: str = "t", *, failed: bool = False) -> Path:
+    """A report with one test `S::<test>` of half a second, passed unless `failed`."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(SUITE.format(test), encoding="utf-8")
+    suite = SUITE.replace("/></testsuite>", "><failure/></testcase></testsuite>") if failed else SUITE
+    file.write_text(suite.format(test), encoding="utf-8")
     return file

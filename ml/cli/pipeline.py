@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ml.cli import app
-from ml.cli.output import progress, show
+from ml.cli.output import console, grid, progress, show
 from ml.errors import NotEnoughData, SettingsError
 from ml.settings import GATES, MODELS, Settings, load_settings
 
@@ -63,6 +63,44 @@ def validate(batch_id: str, as_of: AsOf = "", as_json: AsJson = False) -> None:
     from ml.stages import collection
 
     show(collection.replay(load_settings(), batch_id, _given(as_of) or datetime.now(UTC)), as_json)
+
+
+@app.command()
+def label(project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Say of each failure whether it is a regression, flaky or infrastructure; keep what is new or revised."""
+    from ml.stages import labelling
+
+    settings = load_settings()
+    moment = _moment(settings, as_of)
+    labelled = []
+    names = _projects(settings, project)
+    with progress(as_json) as bar:
+        task = bar.add_task("labelling failures", total=len(names))
+        for name in names:
+            labelled += labelling.label(settings, name, moment)
+            bar.advance(task)
+    show(labelled, as_json)
+
+
+@app.command()
+def flaky(
+    project: Annotated[str, typer.Argument(help="Project whose tests are assessed.")],
+    top: Annotated[int, typer.Option(min=1, help="How many tests to show.")] = 20,
+    as_of: AsOf = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show which tests are flaky, how sure that is, and how many reruns settle a failure."""
+    from ml.stages import flakiness
+
+    settings = load_settings()
+    (name,) = _projects(settings, project)
+    tests = flakiness.assess(settings, name, _moment(settings, as_of))[:top]
+    if as_json:
+        show(tests, as_json)
+        return
+    names = ("test_id", "variant", "state", "probability", "rate", "reruns", "reason")
+    rows = [[f"{one[name]:.3f}" if isinstance(one[name], float) else one[name] for name in names] for one in tests]
+    console.print(grid(f"Likeliest flaky tests of {name}", names, rows))
 
 
 @app.command()

@@ -109,9 +109,9 @@ def usable_as_partition(value: str) -> bool:
     return 0 < len(value.encode()) <= MAX_PROJECT_BYTES
 
 
-def with_start_day(runs: pa.Table) -> pa.Table:
-    """Runs with `day`, the UTC date of their start, ``2026-01-31``."""
-    return runs.append_column("day", pc.strftime(runs["started_at"], format="%Y-%m-%d"))
+def with_day(data: pa.Table, moment: str) -> pa.Table:
+    """Rows with `day`, the UTC date of the column `moment`, ``2026-01-31``."""
+    return data.append_column("day", pc.strftime(data[moment], format="%Y-%m-%d"))
 
 
 def with_run_day(table: str, rows: pa.Table, runs: pa.Table) -> tuple[pa.Table, pa.Table]:

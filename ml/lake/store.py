@@ -22,6 +22,8 @@ from ml.lake.delta import APP_ID, explained, literal, literals, merge, scan, sch
 from ml.schemas import KEYS, LAKE_TABLES
 
 FIRST_VERSIONS: Mapping[str, int] = dict.fromkeys(LAKE_TABLES, 0)
+LABELS = "failure_labels"
+_COLLECTED = (*KEYS, "rejected_rows")
 _PARTITIONS = ["project", "day"]
 _CONFIGURATION = {
     # Old versions stay readable for as long as a model names them: `vacuum` decides, not the age of the log.
@@ -49,7 +51,10 @@ class Appended:
 
 
 class Lake:
-    """The four tables of `ml.schemas.LAKE_TABLES` below `uri`, a folder or an object store address."""
+    """The tables of `ml.schemas.LAKE_TABLES` below `uri`, a folder or an object store address.
+
+    A lake of an earlier release may lack a table: `create` adds it, and snapshots that do not name it stay as they are.
+    """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri.rstrip("/")
@@ -85,7 +90,8 @@ class Lake:
         """Make the content of the head snapshot current again where a killed writer left commits.
 
         Args:
-            versions: of the head snapshot; `FIRST_VERSIONS` while the ledger is empty.
+            versions: of the head snapshot; `FIRST_VERSIONS` while the ledger is empty. A table that it does not name
+                is newer than it, and taken as it was created.
             sequence: above every number used before; the append that follows needs a further one.
 
         Returns:
@@ -94,7 +100,8 @@ class Lake:
         Raises:
             LakeError: a table is older than the ledger says, a file is gone, or another writer is at work.
         """
-        return {table: self._restore(table, version, sequence) for table, version in versions.items()}
+        named = {**FIRST_VERSIONS, **versions}
+        return {table: self._restore(table, version, sequence) for table, version in named.items()}
 
     def _restore(self, table: str, version: int, sequence: int) -> int:
         delta = self._open(table)
@@ -132,7 +139,7 @@ class Lake:
         tables = {table: self._at(table, version, sequence) for table, version in base.items()}
         incoming = {
             table: rows.to_arrow(table, frames[table], batch_id)
-            for table in (*KEYS, "rejected_rows")
+            for table in _COLLECTED
             if table in frames and len(frames[table])
         }
         projects = {
@@ -153,7 +160,7 @@ class Lake:
                 self._write(table, tables[table], data, sequence)
         return Appended(
             versions={table: delta.version() for table, delta in tables.items()},
-            counts={table: fresh[table].num_rows if table in fresh else 0 for table in LAKE_TABLES},
+            counts={table: fresh[table].num_rows if table in fresh else 0 for table in _COLLECTED},
             updates={"runs": updates["runs"].num_rows if "runs" in updates else 0},
             duplicates={table: parts[table].duplicates if table in parts else 0 for table in KEYS},
             conflicts=conflicts,
@@ -161,6 +168,28 @@ class Lake:
             if "runs" in parts
             else None,
         )
+
+    def append_labels(
+        self, labels: pd.DataFrame, batch_id: str, sequence: int, base: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Append rows of `failure_labels`, in one commit; nothing that is stored changes.
+
+        Args:
+            labels: rows of its contract.
+            batch_id: stored with every row.
+            sequence: from PostgreSQL, above every number used before.
+            base: the versions to build on, as returned by `restore`.
+
+        Returns:
+            the version of each table of `base`.
+
+        Raises:
+            LakeError: the frame breaks its contract, or another writer came in between.
+        """
+        tables = {table: self._at(table, version, sequence) for table, version in base.items()}
+        data = rows.to_arrow(LABELS, labels, batch_id)
+        self._write(LABELS, tables[LABELS], rows.with_day(data, "labelled_at"), sequence)
+        return {table: delta.version() for table, delta in tables.items()}
 
     def _write(self, table: str, delta: DeltaTable, data: pa.Table, sequence: int) -> None:
         if not data.num_rows:
@@ -201,7 +230,7 @@ class Lake:
         The caller holds the lake lock and records the returned versions as a snapshot, as for an append.
         """
         versions = dict(base)
-        for table in tables:
+        for table in [table for table in tables if table in base]:
             delta = self._at(table, base[table], sequence)
             with explained(self._address(table)):
                 delta.optimize.compact(commit_properties=stamp(sequence))
@@ -223,7 +252,7 @@ class Lake:
         keep = list(keep)
         deleted = {}
         for table in LAKE_TABLES:
-            wanted = sorted({versions[table] for versions in keep})
+            wanted = sorted({versions[table] for versions in keep if table in versions})
             with explained(self._address(table)):
                 files = self._open(table).vacuum(
                     retention_hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=wanted
@@ -270,7 +299,7 @@ def _new_rows(
     run_days = known.select([*rows.RUN, "day"])
     for table in [table for table in KEYS if table in incoming]:
         if table == "runs":
-            data, stored = rows.with_start_day(incoming[table]), known
+            data, stored = rows.with_day(incoming[table], "started_at"), known
         else:
             data, orphans = rows.with_run_day(table, incoming[table], run_days)
             rejected += [rows.as_rejected(table, orphans, rows.ORPHAN)] if orphans.num_rows else []

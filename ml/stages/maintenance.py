@@ -26,6 +26,7 @@ def maintain(settings: Settings, retention_hours: int, as_of: datetime) -> dict[
         if head is None:
             return {"done": "nothing to do: nothing was collected yet"}
         began = time.monotonic()
+        lake.create()  # a lake of an earlier release may lack a table
         base = lake.restore(head.versions, warehouse.next_sequence())
         lake.compact(base, warehouse.next_sequence())
         deleted = lake.vacuum([*warehouse.live_versions(), lake.versions()], retention_hours)

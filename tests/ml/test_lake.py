@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from ml.errors import LakeError
 from ml.lake import FIRST_VERSIONS, Lake
 from ml.lake.delta import APP_ID, merge
+from ml.schemas import LAKE_TABLES
 from tests.lake_builders import files, rejected, results, runs, stored
 
 
@@ -32,9 +34,9 @@ def first_batch() -> dict[str, pd.DataFrame]:
     }
 
 
-def test_create_makes_four_empty_tables_and_again_changes_nothing(lake: Lake) -> None:
+def test_create_makes_every_table_empty_and_again_changes_nothing(lake: Lake) -> None:
     assert lake.create() == dict(FIRST_VERSIONS)
-    for table in ("runs", "test_results", "changed_files", "rejected_rows"):
+    for table in LAKE_TABLES:
         assert lake.read(table, 0).num_rows == 0
         assert lake.files(table, 0) == []
     assert lake.data_until(0) is None
@@ -53,7 +55,7 @@ def test_a_missing_lake_says_what_to_do(tmp_path: Path) -> None:
 
 def test_append_stores_each_table_once_and_counts_it(lake: Lake) -> None:
     appended = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS)
-    assert appended.versions == {"runs": 1, "test_results": 1, "changed_files": 1, "rejected_rows": 1}
+    assert appended.versions == {**dict.fromkeys(LAKE_TABLES, 1), "failure_labels": 0}
     assert appended.counts == {"runs": 2, "test_results": 3, "changed_files": 1, "rejected_rows": 1}
     assert appended.duplicates == {"runs": 0, "test_results": 0, "changed_files": 0}
     assert appended.data_until == datetime(2026, 1, 2, tzinfo=UTC)
@@ -153,7 +155,7 @@ def test_an_announced_run_is_replaced_when_it_is_delivered_finished(lake: Lake) 
     assert appended.counts == {"runs": 1, "test_results": 1, "changed_files": 0, "rejected_rows": 0}
     assert appended.duplicates == {"runs": 0, "test_results": 0, "changed_files": 1}
     assert appended.conflicts.empty
-    assert appended.versions == {"runs": 2, "test_results": 1, "changed_files": 1, "rejected_rows": 0}
+    assert appended.versions == {**FIRST_VERSIONS, "runs": 2, "test_results": 1, "changed_files": 1}
     assert appended.data_until == datetime(2026, 3, 1, tzinfo=UTC)
     assert stored(lake, "runs", 2, ["run_id", "status", "batch_id", "day"]) == [
         ("r1", "passed", "b2", "2026-01-01"),
@@ -302,7 +304,7 @@ def test_a_project_is_read_alone_and_hostile_names_stay_inside_the_lake(lake: La
         rows = duckdb.sql(f"SELECT project, test_id FROM read_parquet({[file]!r}, hive_partitioning = true)").fetchall()
         assert rows == [(name, name)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake"]
-    assert len(list((tmp_path / "lake").iterdir())) == 4
+    assert {path.name for path in (tmp_path / "lake").iterdir()} == set(LAKE_TABLES)
 
 
 @pytest.mark.parametrize("project", ["", "p" * 81, "ü" * 41])
@@ -359,6 +361,47 @@ def test_a_lake_of_an_older_release_without_a_column_reads_and_grows(tmp_path: P
     assert stored(lake, "changed_files", appended.versions["changed_files"], ["change_source"]) == [("git",)]
 
 
+def label_rows(*states: str) -> pd.DataFrame:
+    """One label of run r1 and test b per state, a day apart."""
+    days = pd.date_range("2026-01-02", periods=len(states), tz="UTC").as_unit("us")
+    named = {"project": "shop", "run_id": "r1", "variant": "linux", "test_id": "b", "state": list(states)}
+    return pd.DataFrame({**named, "probability": 0.9, "evidence": "", "labelled_at": days, "snapshot_id": 1})
+
+
+def test_labels_are_appended_by_day_beside_the_stored_ones(lake: Lake) -> None:
+    base = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    first = lake.append_labels(label_rows("unknown"), "l1", 2, base)
+    assert first == {**base, "failure_labels": 1}
+    second = lake.append_labels(label_rows("unknown", "flaky")[1:], "l2", 3, first)
+    told = stored(lake, "failure_labels", second["failure_labels"], ["state", "day", "batch_id"])
+    assert told == [("flaky", "2026-01-03", "l2"), ("unknown", "2026-01-02", "l1")]
+    assert stored(lake, "failure_labels", first["failure_labels"], ["state"]) == [("unknown",)]
+
+
+def test_labels_on_an_overtaken_base_are_refused(lake: Lake) -> None:
+    base = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    lake.append_labels(label_rows("flaky"), "l1", 2, base)
+    with pytest.raises(LakeError, match="another writer came in between"):
+        lake.append_labels(label_rows("flaky"), "l2", 3, base)
+
+
+def test_a_lake_of_an_older_release_without_labels_goes_on(tmp_path: Path) -> None:
+    older = {table: version for table, version in FIRST_VERSIONS.items() if table != "failure_labels"}
+    lake = Lake(str(tmp_path))
+    lake.create()
+    shutil.rmtree(tmp_path / "failure_labels")
+    head = {**older, **Lake(str(tmp_path)).append(first_batch(), "b1", 1, older).versions}
+    assert "failure_labels" not in head
+    lake.create()
+    base = lake.restore(head, 2)
+    assert base == {**head, "failure_labels": 0}
+    labelled = lake.append_labels(label_rows("flaky"), "l1", 3, base)
+    assert lake.restore(head, 4) == {**head, "failure_labels": 2}
+    assert lake.read("failure_labels", 2).num_rows == 0
+    compacted = lake.compact({**labelled, "failure_labels": 2}, 5)
+    assert lake.vacuum([head, compacted], 0)["runs"] == 0
+
+
 def test_restore_takes_back_what_a_killed_writer_left_and_its_new_columns(lake: Lake) -> None:
     head = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
     left = {
@@ -367,7 +410,7 @@ def test_restore_takes_back_what_a_killed_writer_left_and_its_new_columns(lake: 
     }
     lake.append(left, "killed", 2, head)
     base = lake.restore(head, 3)
-    assert base == {"runs": 3, "test_results": 3, "changed_files": 1, "rejected_rows": 1}
+    assert base == {"runs": 3, "test_results": 3, "changed_files": 1, "rejected_rows": 1, "failure_labels": 0}
     assert stored(lake, "runs", 3, ["run_id"]) == [("r1",), ("r2",)]
     assert "runner" not in lake.schema("runs").names
     appended = lake.append({"runs": runs(("r9", "2026-01-09T00:00:00Z"))}, "b2", 4, base)
@@ -377,12 +420,9 @@ def test_restore_takes_back_what_a_killed_writer_left_and_its_new_columns(lake: 
 def test_restore_to_the_empty_lake_works(lake: Lake) -> None:
     lake.append(first_batch(), "killed", 1, FIRST_VERSIONS)
     base = lake.restore(FIRST_VERSIONS, 2)
-    assert {table: lake.read(table, version).num_rows for table, version in base.items()} == {
-        "runs": 0,
-        "test_results": 0,
-        "changed_files": 0,
-        "rejected_rows": 0,
-    }
+    assert {table: lake.read(table, version).num_rows for table, version in base.items()} == dict.fromkeys(
+        LAKE_TABLES, 0
+    )
 
 
 def test_a_lake_older_than_the_ledger_is_refused(lake: Lake) -> None:

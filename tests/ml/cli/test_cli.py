@@ -18,7 +18,7 @@ from tests.postgres import PIPELINE_PASSWORD, READER_PASSWORD, Postgres, run_sql
 NAMES = sorted(
     command.name or command.callback.__name__ for command in app.registered_commands if command.callback is not None
 )
-WITH_MOMENT = ("collect", "features", "drift", "train", "publish", "monitor")
+WITH_MOMENT = ("collect", "label", "features", "drift", "train", "publish", "monitor")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_the_issue_of_a_user_finds_every_stage() -> None:
-    stages = {"collect", "validate", "features", "drift", "train", "judge", "promote", "publish", "monitor"}
+    stages = {"collect", "validate", "label", "features", "drift", "train", "judge", "promote", "publish", "monitor"}
     assert stages | {"rollback", "status", "up", "down", "run", "migrate"} <= set(NAMES)
     assert pipeline.app is stack.app
 

@@ -1,0 +1,65 @@
+"""Labels of failures: regression, flaky, infrastructure or unknown, as known at a moment.
+
+`evidence` collects what is known about each failure through the query engine, `judging` weighs it. Later evidence may
+revise a label; a label as of an earlier moment stays what it was, because later facts are left out first.
+"""
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from ml.labels.evidence import Engine, collect
+from ml.labels.judging import judge
+from ml.schemas import FailureLabels, columns
+
+LEAST_MOVE = 0.05
+KEYS = ["run_id", "variant", "test_id"]
+_MOMENT = "datetime64[us, UTC]"
+
+__all__ = ["KEYS", "LEAST_MOVE", "Engine", "current", "label", "revisions"]
+
+
+def label(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
+    """Label every failure that is known at a moment, by what is known then.
+
+    Args:
+        engine: With views ``runs``, ``test_results`` and ``changed_files`` of one project.
+        project: Name of the project, a column of the answer.
+        as_of: UTC. Facts with a later known_at do not count, so the answer for a past moment never changes.
+
+    Returns:
+        A frame as `FailureLabels` describes it, without `snapshot_id`; one row per failed (run, variant, test), its
+        attempts merged, ordered by start of the run, variant, test_id. Empty without failures.
+    """
+    found = collect(engine, as_of)
+    judged = pd.concat([found[KEYS], judge(found)], axis=1)
+    named = judged.assign(project=project, labelled_at=pd.Series(as_of, index=judged.index, dtype=_MOMENT))
+    return named[[name for name in columns(FailureLabels) if name != "snapshot_id"]]
+
+
+def revisions(labels: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """Labels that say something new: of a failure without a label, of another state, or moved by `LEAST_MOVE`.
+
+    Args:
+        labels: As `label` returns them.
+        stored: Rows of `FailureLabels` of the same project; those later than `labels` are not compared with.
+
+    Returns:
+        The rows of `labels` to append, in order.
+    """
+    if labels.empty:
+        return labels
+    earlier = stored.loc[stored["labelled_at"] <= labels["labelled_at"].iloc[0]]
+    both = labels[KEYS].merge(current(earlier)[[*KEYS, "state", "probability"]], on=KEYS, how="left")
+    moved = np.abs(both["probability"].to_numpy(np.float64) - labels["probability"].to_numpy(np.float64))
+    is_new = both["state"].isna().to_numpy() | (both["state"].to_numpy() != labels["state"].to_numpy())
+    news: pd.DataFrame = labels.loc[is_new | (moved >= LEAST_MOVE)]
+    return news
+
+
+def current(stored: pd.DataFrame, as_of: datetime | None = None) -> pd.DataFrame:
+    """The latest label of each failure among stored rows, as of a moment (None: of all); one row per failure."""
+    known = stored if as_of is None else stored.loc[stored["labelled_at"] <= as_of]
+    ordered = known.sort_values(["labelled_at", "snapshot_id"], kind="stable")
+    return ordered.drop_duplicates(KEYS, keep="last").reset_index(drop=True)

@@ -24,6 +24,7 @@ _OUTCOMES = {
     **dict.fromkeys(("error", "timeout", "aborted", "disconnected", ""), ERROR),
     **dict.fromkeys(("notexecuted", "notrunnable", "inconclusive", "pending", "inprogress"), SKIPPED),
 }
+_LISTS = ("Results", "InnerResults")
 _ASSEMBLY = re.compile(r",[^,\[\]]+, *Version=.*$", re.DOTALL)
 # [days.]hours:minutes:seconds[.fraction], the text of a .NET TimeSpan
 _SPAN = re.compile(r"(?:(\d{1,6})\.)?(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,9})?)")
@@ -35,18 +36,25 @@ class Trx(Elements):
     def __init__(self, rows: ReportRows) -> None:
         super().__init__(rows)
         self._results: list[dict[str, str]] = []
-        self._definition = ""
+        self._open: list[dict[str, str]] = []
+        self._definition = ("", "")
         self._classes: dict[str, str] = {}
 
     def opened(self, name: str, attrib: dict[str, str]) -> None:
         """A result, a definition, or the method of one."""
-        if name.endswith("Result") and self.parent in ("Results", "InnerResults"):
-            self._results.append({key: attrib.get(key, "") for key in ("testId", "testName", "outcome", "duration")})
+        if name.endswith("Result") and self.parent in _LISTS:
+            self._open.append({key: attrib.get(key, "") for key in ("testId", "testName", "outcome", "duration")})
         elif self.parent == "TestDefinitions":
-            self._definition = attrib.get("id", "")
-            self._classes[self._definition] = ""
-        elif name == "TestMethod" and self._definition:
-            self._classes[self._definition] = _ASSEMBLY.sub("", attrib.get("className", ""))
+            self._definition = (attrib.get("id", ""), "")
+        elif name == "TestMethod":
+            self._definition = (self._definition[0], _ASSEMBLY.sub("", attrib.get("className", "")))
+
+    def closed(self, name: str) -> None:
+        """A result or a definition is complete; of one that is cut not even the attributes are."""
+        if name.endswith("Result") and self.parent in _LISTS:
+            self._results.append(self._open.pop())
+        elif self.parent == "TestDefinitions":
+            self._classes[self._definition[0]] = self._definition[1]
 
     def finish(self, is_whole: bool) -> None:
         """All definitions are known: name the results."""

@@ -20,13 +20,20 @@ class XUnitNet(Elements):
     def __init__(self, rows: ReportRows) -> None:
         super().__init__(rows)
         self._group = ""
+        self._test: dict[str, str] | None = None
 
     def opened(self, name: str, attrib: dict[str, str]) -> None:
         """A group of tests, or a test."""
         if name in ("class", "collection"):
             self._group = attrib.get("name", "")
         elif name == "test":
-            self._add(attrib)
+            self._test = dict(attrib)
+
+    def closed(self, name: str) -> None:
+        """A test is complete; of one that is cut not even the attributes are."""
+        if name == "test" and self._test is not None:
+            self._add(self._test)
+            self._test = None
 
     def _add(self, test: dict[str, str]) -> None:
         group = test.get("type", "")

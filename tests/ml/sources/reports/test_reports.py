@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.sources.reports import ReportRows, read_report, xml_stream
+from ml.sources.reports import DIALECTS, JSON_DIALECTS, ReportRows, read_report, xml_stream
+from tests.fuzz.targets import REASONS
 
 MAX_BYTES = 1_000_000
 GOOD = '<testsuite name="S"><testcase name="a"/><testcase name="b"><failure/></testcase></testsuite>'
@@ -195,3 +196,22 @@ def test_a_damaged_report_never_raises(at: int, inserted: bytes, removed: int) -
     rows = read_report(content[:at] + inserted + content[at + removed :], MAX_BYTES)
     assert is_consistent(rows)
     assert rows.refused or rows.test_ids
+
+
+def test_the_documented_dialects_are_those_that_are_read() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "history-layout.md").read_text("utf-8")
+    section = page.split("### Dialects")[1].split("###")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in section.splitlines() if line.startswith("| ")][
+        2:
+    ]
+    documented = {name: [root.split("`")[1] for root in roots.split(", ") if "`" in root] for name, roots in rows}
+    known: dict[str, list[str]] = {name: [] for name in JSON_DIALECTS}
+    for dialect in DIALECTS:
+        known.setdefault(dialect.name, []).append(dialect.root)
+        assert not dialect.within or f"`{dialect.within}`" in page
+    assert documented == known
+
+
+def test_every_reason_for_a_refusal_is_documented() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "history-layout.md").read_text("utf-8")
+    assert [reason for reason in sorted(REASONS) if f"`{reason}`" not in page] == []

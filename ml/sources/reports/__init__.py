@@ -18,7 +18,7 @@ from ml.sources.reports.robot import Robot
 from ml.sources.reports.rows import ReportRows
 from ml.sources.reports.testng import TestNg
 from ml.sources.reports.trx import Trx
-from ml.sources.reports.xml_stream import ReportTarget, feed, local_name, namespace, root_of
+from ml.sources.reports.xml_stream import CHUNK, ReportTarget, feed, local_name, namespace, root_of
 from ml.sources.reports.xunit_net import XUnitNet
 
 JSON = "JSON"
@@ -83,6 +83,8 @@ def _read(payload: Path | bytes, max_bytes: int, rows: ReportRows) -> Refusal | 
         size = len(payload) if isinstance(payload, bytes) else payload.stat().st_size
         if size > max_bytes:
             return Refusal("payload_too_large", as_value(f"{size} bytes; at most {max_bytes}"))
+        if isinstance(payload, Path) and size <= CHUNK:
+            payload = payload.read_bytes()  # or it would be opened three times
         if starts_as_json(payload):
             return feed_json(payload, Ctrf(rows))
         tag = root_of(payload)

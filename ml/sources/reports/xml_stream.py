@@ -4,6 +4,7 @@ A document type is refused at its first character, before any entity in it is de
 (XXE) and entity bombs cannot expand. https://cheatsheetseries.owasp.org/cheatsheets/XML_External_Entity_Prevention_Cheat_Sheet.html
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,10 @@ from ml.errors import RefusedPayload
 from ml.sources.refusals import Refusal, as_value
 
 CHUNK = 1 << 16
+HEAD = 1 << 9  # most root elements end by then
+# A root element without namespace right at the beginning, as nearly all small reports have it: to look for it with a
+# parser of its own would take as long as such a report itself.
+_PLAIN = re.compile(rb"(?:<\?xml[^<>]*\?>\s*)?<([A-Za-z][A-Za-z-]*)(?:\s[^<>]*)?>")
 MAX_DEPTH = 100
 BLANK = b" \t\r\n\xef\xbb\xbf"
 
@@ -103,12 +108,15 @@ def refuse_deep(depth: int, limit: int = MAX_DEPTH) -> None:
 
 def root_of(payload: Path | bytes) -> str | Refusal:
     """Tag of the root element, ``{namespace}name``, read from the beginning alone; a refusal when there is none."""
+    plain = _PLAIN.match(payload) if isinstance(payload, bytes) else None
+    if plain is not None and b"xmlns" not in plain[0]:
+        return plain[1].decode()
     root = _Root()
     parser = _parser(root)
     blank = True
     reached_end = False
     try:
-        for chunk in chunks(payload):
+        for chunk in chunks(payload, HEAD):
             blank = blank and not chunk.strip(BLANK)
             parser.feed(chunk)
             if root.tag is not None:
@@ -153,17 +161,18 @@ def _parser(target: ReportTarget) -> etree.XMLParser:
     return etree.XMLParser(target=target, resolve_entities="internal", no_network=True, load_dtd=False, huge_tree=False)
 
 
-def chunks(payload: Path | bytes) -> Iterator[bytes]:
-    """The payload in pieces of at most `CHUNK` bytes.
+def chunks(payload: Path | bytes, size: int | None = None) -> Iterator[bytes]:
+    """The payload in pieces of at most `size` bytes, `CHUNK` when not given.
 
     Raises:
         OSError: the file cannot be read.
     """
+    size = min(size or CHUNK, CHUNK)
     if isinstance(payload, bytes):
-        yield from (payload[start : start + CHUNK] for start in range(0, len(payload), CHUNK))
+        yield from (payload[start : start + size] for start in range(0, len(payload), size))
         return
     with payload.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
+        while chunk := stream.read(size):
             yield chunk
 
 

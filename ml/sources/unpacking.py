@@ -46,6 +46,7 @@ _DAMAGE = (
     RuntimeError,
     ValueError,
     ArithmeticError,
+    LookupError,
 )
 
 
@@ -121,7 +122,7 @@ def _opener(archive: Path) -> Callable[[Path, int], Generator[_Entry, None, None
 def _zip_entries(archive: Path, max_total: int) -> Generator[_Entry, None, None]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            if not info.is_dir():
+            if not info.filename.endswith("/"):  # `is_dir` of Python 3.11 fails at an empty name
                 yield _Entry(info.filename, _zip_problem(info), info.compress_size, partial(opened.open, info))
 
 

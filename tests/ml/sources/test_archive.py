@@ -94,6 +94,17 @@ def test_a_path_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_an_entry_without_a_name_is_refused(tmp_path: Path) -> None:
+    file = zipped(tmp_path / "h.zip", {"z": "x", "ok.xml": "x"})
+    content = bytearray(file.read_bytes())
+    central = content.index(b"PK\x01\x02")
+    # The letter of the first name becomes an extra field, in the local and the central header.
+    for lengths in (26, central + 28):
+        content[lengths : lengths + 4] = b"\x00\x00\x01\x00"
+    file.write_bytes(content)
+    assert told(file) == (["ok.xml"], [("path_outside_archive", "")])
+
+
 @pytest.mark.parametrize("name", ["a/" * 50 + "x.xml", "n" * 300, "/".join(["n" * 200] * 6)])
 def test_absurd_paths_are_refused(tmp_path: Path, name: str) -> None:
     assert told(zipped(tmp_path / "h.zip", {name: "x"})) == ([], [("too_deep", name[:1_000])])

@@ -7,9 +7,10 @@ TOOLS := .tools
 UV := $(or $(shell command -v uv),$(TOOLS)/bin/uv)
 STAMP := $(VENV)/.synced
 HISTORY ?=
+SECONDS_LONG ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop status test unit check bench format docs clean browser
+.PHONY: help setup run stop status test unit check fuzz bench format docs clean browser
 
 help: ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,10 @@ check: setup ## style, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(UV) lock --check --quiet
+
+fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SECONDS_LONG=60]
+	@$(UV) sync --locked --quiet --group fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_LONG)
 
 bench: setup ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks

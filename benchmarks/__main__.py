@@ -27,7 +27,7 @@ BENCHMARKS = {
     "append": "benchmarks.appending",
     "reports": "benchmarks.reading",
 }
-LIBRARIES = ("pandas", "duckdb", "deltalake", "pyarrow", "pandera", "psycopg2-binary", "lxml")
+LIBRARIES = ("pandas", "duckdb", "deltalake", "pyarrow", "pandera", "psycopg2-binary", "lxml", "junitparser")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,20 +1,25 @@
-"""JUnit XML reports: `read_report` against lxml's iterparse, counting cases or taking the same three facts of each."""
+"""JUnit XML reports: `read_report`, and a history landed and read, against lxml's iterparse and junitparser."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
+from junitparser import JUnitXml, TestSuite
 from lxml import etree
 
 from benchmarks.histories import history
 from benchmarks.pairing import Contender, Pairing, Unequal
+from ml.sources import Limits, open_source, read_batch
 from ml.sources.reports import read_report
 from ml.sources.simulator import write_history
+from ml.spec import Interval
 
 RUNS, CASES = 100, 100_000
 QUICK_RUNS, QUICK_CASES = 5, 2_000
 MAX_BYTES = 1_000_000_000
+LIMITS = Limits(MAX_BYTES, "salt")
 
 
 def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
@@ -26,7 +31,7 @@ def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
     large.write_text(_large(QUICK_CASES if quick else CASES))
     for title, reports in (("small reports", small), ("one large report", [large])):
         tests = _ours(reports)
-        for name, reader in _peers().items():
+        for name, reader in PEERS.items():
             yield Pairing(
                 family=f"{title}, {name}",
                 size=f"{len(reports):,} files",
@@ -37,6 +42,16 @@ def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
                 check=_check,
                 note="ours also refuses DTDs, depth and size, and keeps what was complete before a report breaks",
             )
+    yield Pairing(
+        family="a history to frames, junitparser",
+        size=f"{len(small):,} files",
+        count=_ours(small),
+        unit="tests",
+        ours=Contender("fetch and read_batch", lambda: partial(_collected, folder, Path(mkdtemp(dir=scratch)))),
+        peer=Contender("junitparser", lambda: partial(_peer, _junitparser, small)),
+        check=_check,
+        note="ours also reads manifests, lands and hashes every file, and makes frames in the types of the contracts",
+    )
 
 
 def _large(cases: int) -> str:
@@ -60,19 +75,17 @@ def _peer(reader: Callable[[Path], int], reports: Sequence[Path]) -> int:
     return sum(reader(report) for report in reports)
 
 
-def _peers() -> dict[str, Callable[[Path], int]]:
-    """Named readers; junitparser, where somebody installed it, as well."""
-    peers = {"lxml iterparse counting": _count, "lxml iterparse with name, outcome, duration": _extract}
-    try:
-        from junitparser import JUnitXml  # noqa: PLC0415 - no dependency of ours
-    except ImportError:
-        return peers
-    return {**peers, "junitparser": lambda report: _junitparser(JUnitXml.fromfile(str(report)))}
+def _collected(history_folder: Path, landing: Path) -> int:
+    batches = open_source(history_folder, landing, LIMITS).fetch(Interval())
+    return sum(len(read_batch(batch, LIMITS).frames["test_results"]) for batch in batches)
 
 
-def _junitparser(document: Any) -> int:
-    suites = [document] if type(document).__name__ == "TestSuite" else document
-    return sum(1 for suite in suites for case in suite if case.name)
+def _junitparser(report: Path) -> int:
+    """Name, outcome and duration of each case, from the tree that junitparser builds."""
+    document = JUnitXml.fromfile(str(report))
+    suites: Any = [document] if isinstance(document, TestSuite) else document
+    found = [(f"{case.classname}::{case.name}", case.result, case.time) for suite in suites for case in suite]
+    return len(found)
 
 
 def _cases(report: Path) -> Iterator[etree._Element]:
@@ -95,6 +108,13 @@ def _extract(report: Path) -> int:
         outcome = next((mark for mark in ("failure", "error", "skipped") if mark in marks), "passed")
         found.append((f"{case.get('classname')}::{case.get('name')}", outcome, float(case.get("time", "nan"))))
     return len(found)
+
+
+PEERS: dict[str, Callable[[Path], int]] = {
+    "lxml iterparse counting": _count,
+    "lxml iterparse with name, outcome, duration": _extract,
+    "junitparser with name, outcome, duration": _junitparser,
+}
 
 
 def _check(ours: int, peer: int) -> str:

@@ -137,7 +137,7 @@ class TestResults(pa.DataFrameModel):
 
     project: Series[str] = _field(*_PROJECT_RULES, description="repository or product")
     run_id: Series[str] = _field(*_NAME_RULES, description="run that executed the test")
-    attempt: Series[int] = _field(_ATTEMPTS, description="which execution within the run")
+    attempt: Series[int] = _field(_ATTEMPTS, description="attempt of the run, and 100 more for each rerun before")
     variant: Series[str] = _field(
         *_NAME_RULES, description="job, board, operating system or shard: part of a result's identity"
     )

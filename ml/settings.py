@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     )
     mlflow_tracking_uri: str = Field("", description="address of the MLflow server, e.g. http://127.0.0.1:5000")
     airflow_url: str = Field("", description="address of the Airflow pages, e.g. http://127.0.0.1:8080; for links only")
-    history: str = Field("", description="history folder to collect; empty = the simulated history in <home>/simulated")
+    history: str = Field(
+        "", description="history folder, zip or tar to collect; empty = the simulated history in <home>/simulated"
+    )
     engine: Literal["duckdb"] = Field("duckdb", description="query engine that builds the features")
     clock: Literal["history", "wall"] = Field(
         "history",

@@ -17,7 +17,9 @@ from ml.settings import MODELS, Settings, home_only, load_settings
 from ml.stack.postgres import ensure_database
 from ml.stack.services import Stack
 
-History = Annotated[Path | None, typer.Argument(help="History folder; without one a simulated history is used.")]
+History = Annotated[
+    Path | None, typer.Argument(help="History folder or archive; without one a simulated history is used.")
+]
 
 
 @app.command()
@@ -94,8 +96,10 @@ def _history(settings: Settings, history: Path | None) -> Path:
         console.print("no history given: simulating one (deterministic, no network)")
         return simulation.write_simulation(settings)
     folder = (history or Path(settings.history)).absolute()
-    if not folder.is_dir():
-        raise SourceError(f"there is no folder {folder}; see docs/getting-started.md for the layouts of a history")
+    if not folder.exists():
+        raise SourceError(
+            f"there is no folder or archive {folder}; see docs/getting-started.md for the layouts of a history"
+        )
     return folder
 
 

@@ -117,7 +117,8 @@ def with_day(data: pa.Table, moment: str) -> pa.Table:
 def with_run_day(table: str, rows: pa.Table, runs: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Give results and files the `day` of their run.
 
-    A changed file belongs to a run and not to one attempt: it takes the first day of any attempt.
+    A changed file belongs to a run and not to one attempt: it takes the first day of any attempt. So does a result that
+    numbers an execution within its run, which no row of `runs` has the number of.
 
     Args:
         table: `test_results` or `changed_files`.
@@ -127,11 +128,17 @@ def with_run_day(table: str, rows: pa.Table, runs: pa.Table) -> tuple[pa.Table, 
     Returns:
         the rows whose run is known, with `day`, in order; the rows whose run is not known.
     """
-    keys = list(RUN if table == "test_results" else RUN[:2])
-    days = runs.group_by(keys).aggregate([("day", "min")]).rename_columns([*keys, "day"])
-    placed = rows.append_column("day", _matched_days(rows, days, keys))
+    found = _first_days(rows, runs, RUN if table == "test_results" else RUN[:2])
+    if table == "test_results" and found.null_count:
+        found = pc.coalesce(found, _first_days(rows, runs, RUN[:2]))
+    placed = rows.append_column("day", found)
     known = pc.is_valid(placed["day"])
     return placed.filter(known), rows.filter(pc.invert(known))
+
+
+def _first_days(rows: pa.Table, runs: pa.Table, keys: tuple[str, ...]) -> pa.ChunkedArray:
+    days = runs.group_by(list(keys)).aggregate([("day", "min")]).rename_columns([*keys, "day"])
+    return _matched_days(rows, days, keys)
 
 
 def separate(stored: pa.Table, incoming: pa.Table, keys: tuple[str, ...]) -> Separated:

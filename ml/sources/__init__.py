@@ -3,12 +3,15 @@
 `fetch` lands raw payloads, `read` turns a landed batch into rows. What cannot be read becomes a row of `refused`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml.errors import SourceError
 from ml.sources import junit, tables
+from ml.sources.archive import Archive
 from ml.sources.junit import JUnit
 from ml.sources.landing import find as find_batch
+from ml.sources.refusals import Refusal
 from ml.sources.run_folders import has_manifest
 from ml.sources.source import Limits, Progress, Source
 from ml.sources.tables import Tables
@@ -23,22 +26,34 @@ def open_source(history: Path, landing: Path, limits: Limits) -> Source:
     """The source that reads `history`, chosen by what lies in it.
 
     Args:
-        history: folder with runs.parquet, or with a manifest.json at or below it.
+        history: folder with runs.parquet, or with a manifest.json at or below it; or a zip, tar or tar.gz of one.
         landing: root of the landing area.
         limits: what may be read.
 
     Raises:
-        SourceError: the folder is missing or has neither layout.
+        SourceError: the history is missing or has neither layout; what is in an archive shows when it is fetched.
     """
+    if history.is_file():
+        return Archive(history, limits, lambda folder, refused: _open(folder, landing, limits, refused), read_batch)
     if not history.is_dir():
-        raise SourceError(f"the history {history} is not a folder; set FOURGATE_HISTORY to one that exists")
-    if (history / "runs.parquet").exists():
-        return Tables(history, landing)
-    if has_manifest(history):
-        return JUnit(history, landing, limits)
+        raise SourceError(
+            f"the history {history} is neither a folder nor a file; set FOURGATE_HISTORY to one that exists"
+        )
+    return _open(history, landing, limits, ())
+
+
+def _open(folder: Path, landing: Path, limits: Limits, refused: Sequence[Refusal]) -> Source:
+    if (folder / "runs.parquet").exists():
+        if refused:
+            raise SourceError(
+                f"{refused[0].payload} was refused ({refused[0].reason}); tables are read whole or not at all"
+            )
+        return Tables(folder, landing)
+    if has_manifest(folder):
+        return JUnit(folder, landing, limits, refused)
     raise SourceError(
-        f"{history} holds no CI history that can be read; expected runs.parquet and test_results.parquet in it, "
-        "or JUnit XML reports below folders with a manifest.json each (layouts: docs/history-layout.md)"
+        f"{folder} holds no CI history that can be read; expected runs.parquet and test_results.parquet in it, "
+        "or test reports below folders with a manifest.json each (layouts: docs/history-layout.md)"
     )
 
 

@@ -9,12 +9,15 @@ import pandas as pd
 
 from ml import schemas
 from ml.sources.refusals import Refusal, to_frame
-from ml.sources.reports.rows import ReportRows
+from ml.sources.reports import ReportRows, told_apart
 from ml.spec import Parsed
 
 RUN_COLUMNS = schemas.columns(schemas.Runs)
 RESULT_COLUMNS = schemas.columns(schemas.TestResults)
 FILE_COLUMNS = schemas.columns(schemas.ChangedFiles)
+# `attempt` of a result: that of its run, and so much more for each execution of the test before it.
+EXECUTION_STEP = 100
+_MAX_EXECUTIONS = 100  # the contract ends at attempt 10,000; further ones share a number, and the worst is kept
 
 
 class RowsOfRuns:
@@ -62,18 +65,21 @@ class RowsOfRuns:
         return frame.astype({"added": "Int64", "deleted": "Int64"}).drop_duplicates(ignore_index=True)
 
     def _result_frame(self) -> pd.DataFrame:
-        counts = [len(report.test_ids) for _, _, report in self._reports]
+        named = [told_apart(report) for _, _, report in self._reports]
+        counts = [len(test_ids) for test_ids, _ in named]
 
         def spread(values: Sequence[object]) -> np.ndarray[Any, Any]:
             return np.repeat(np.array(values, dtype=object), counts)
 
+        attempts = spread([run["attempt"] for run, _, _ in self._reports]).astype("int64")
+        executions = np.array([number for _, numbers in named for number in numbers], dtype="int64")
         frame = pd.DataFrame(
             {
                 "project": pd.Categorical(spread([run["project"] for run, _, _ in self._reports])),
                 "run_id": spread([run["run_id"] for run, _, _ in self._reports]),
-                "attempt": spread([run["attempt"] for run, _, _ in self._reports]).astype("int64"),
+                "attempt": _numbered(attempts, executions),
                 "variant": pd.Categorical(spread([variant for _, variant, _ in self._reports])),
-                "test_id": pd.Categorical([name for _, _, report in self._reports for name in report.test_ids]),
+                "test_id": pd.Categorical([name for test_ids, _ in named for name in test_ids]),
                 "outcome": pd.Categorical([outcome for _, _, report in self._reports for outcome in report.outcomes]),
                 "duration_s": np.array(
                     [s for _, _, report in self._reports for s in report.durations], dtype="float64"
@@ -82,6 +88,12 @@ class RowsOfRuns:
             }
         )
         return frame[RESULT_COLUMNS]
+
+
+def _numbered(attempts: np.ndarray[Any, Any], executions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """1, 101, 201, ... for the executions of a test in attempt 1 of a run; 2, 102, ... in attempt 2."""
+    further = EXECUTION_STEP * (np.minimum(executions, _MAX_EXECUTIONS) - 1)
+    return np.where(attempts <= EXECUTION_STEP, attempts + further, attempts)
 
 
 def moments(values: Iterable[datetime | None]) -> pd.Series:

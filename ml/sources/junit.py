@@ -1,6 +1,6 @@
-"""Source `junit`: folders of JUnit XML reports, each run described by a `manifest.json` (docs/history-layout.md)."""
+"""Source `junit`: folders of test reports, each run described by a `manifest.json` (docs/history-layout.md)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,10 +42,12 @@ class JUnit:
 
     name = "junit"
 
-    def __init__(self, history: Path, landing: Path, limits: Limits) -> None:
+    def __init__(self, history: Path, landing: Path, limits: Limits, refused: Sequence[Refusal] = ()) -> None:
+        """`refused` is what was refused of the history before it came here."""
         self._history = history.absolute()
         self._landing = landing
         self._limits = limits
+        self._refused = refused
 
     def fetch(self, interval: Interval, on_progress: Progress | None = None) -> Iterator[Batch]:
         """Land the runs that started in `interval`: per project, in time order, up to about 200,000 results a batch.
@@ -56,7 +58,9 @@ class JUnit:
         Raises:
             SourceError: a file cannot be copied to the landing area.
         """
-        found = [self._describe(place) for place in find_runs(self._history)]
+        places = find_runs(self._history)
+        places[-1].refused.extend(self._refused)
+        found = [self._describe(place) for place in places]
         found = [run for run in found if run.document is not None or run.place.reports or run.place.refused]
         dated = [run for run in found if run.started_at is not None and interval.contains(run.started_at)]
         undated = [run for run in found if run.started_at is None]

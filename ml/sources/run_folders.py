@@ -1,4 +1,4 @@
-"""Finds the runs of a JUnit history: which manifest owns which report files, and which paths are tricks."""
+"""Finds the runs of a history of reports: which manifest owns which report files, and which paths are tricks."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ml.sources.manifest import NAME
 from ml.sources.refusals import Refusal, as_value, printable
+from ml.sources.reports.ctrf import HEAD, announces_ctrf
 
+SUFFIXES = (".xml", ".trx")
 OUTSIDE = "path_outside_run"
 
 
@@ -52,7 +54,7 @@ def find_runs(history: Path) -> list[RunFolder]:
         for name in subfolders:
             _refuse_link(owner, Path(folder, name))
         for name in sorted(files):
-            if name.lower().endswith(".xml"):
+            if name.lower().endswith(SUFFIXES) or _is_json_report(owner, Path(folder, name)):
                 _add_report(owner, Path(folder, name))
     runs = [owner for folder, owner in owners.items() if owner.has_manifest and owner.folder == Path(folder)]
     return [*runs, unowned]
@@ -68,6 +70,16 @@ def _refuse_link(owner: RunFolder, folder: Path) -> None:
     if folder.is_symlink() and not _is_inside(folder, owner.folder):
         inner = printable(str(folder.relative_to(owner.folder)))
         owner.refused.append(Refusal(OUTSIDE, as_value(inner), payload=inner))
+
+
+def _is_json_report(owner: RunFolder, path: Path) -> bool:
+    """Whether a JSON file says that it is a report: other JSON is common, and none of our business."""
+    if not path.name.lower().endswith(".json") or path.name == NAME:
+        return False
+    if isinstance(_checked(owner.folder, path, ""), Refusal):
+        return False
+    with path.open("rb") as stream:
+        return announces_ctrf(stream.read(HEAD))
 
 
 def _add_report(owner: RunFolder, path: Path) -> None:

@@ -275,6 +275,16 @@ def test_results_without_a_run_are_rejected_and_a_stored_run_counts(lake: Lake) 
     ]
 
 
+def test_a_rerun_lies_with_its_run_and_is_known_again(lake: Lake) -> None:
+    rerun = {"test_results": results(("r1", "a", "passed")).assign(attempt=101)}
+    base = lake.append({"runs": runs(("r1", "2026-01-02T00:00:00Z"))}, "b1", 1, FIRST_VERSIONS).versions
+    first = lake.append(rerun, "b2", 2, base)
+    again = lake.append(rerun, "b3", 3, first.versions)
+    assert (first.counts["test_results"], first.counts["rejected_rows"]) == (1, 0)
+    assert (again.counts["test_results"], again.duplicates["test_results"]) == (0, 1)
+    assert ["day=2026-01-02" in file for file in lake.files("test_results", first.versions["test_results"])] == [True]
+
+
 def test_a_file_is_known_again_when_an_earlier_attempt_arrives_later(lake: Lake) -> None:
     second = {"runs": runs(("r1", "2026-01-02T00:00:00Z"), attempt=2), "changed_files": files(("r1", "a.py"))}
     base = lake.append(second, "b1", 1, FIRST_VERSIONS).versions

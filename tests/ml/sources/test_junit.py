@@ -162,6 +162,36 @@ def test_a_variant_is_the_sub_folder_or_what_the_manifest_lists(history: Path) -
     ]
 
 
+def test_executions_of_a_test_are_numbered_within_the_attempt_of_their_run(history: Path) -> None:
+    flaky = '<testcase name="t"><flakyFailure/><flakyError/></testcase><testcase name="u"/>'
+    for attempt in (1, 2, 101):
+        run = write_run(history / f"r{attempt}", attempt=attempt)
+        (run / "r.xml").write_text(f'<testsuite name="S">{flaky}</testsuite>')
+    frame = collect(history).frames["test_results"]
+    told = frame[["attempt", "test_id", "outcome"]].astype({"test_id": str, "outcome": str})
+    t = [("S::t", "failed"), ("S::t", "error"), ("S::t", "passed")]
+    assert sorted(told.itertuples(index=False, name=None)) == sorted(
+        [
+            *((attempt + 100 * number, *row) for attempt in (1, 2) for number, row in enumerate(t)),
+            *((101, *row) for row in t),
+            *((attempt, "S::u", "passed") for attempt in (1, 2, 101)),
+        ]
+    )
+
+
+def test_executions_beyond_the_hundredth_share_its_number(history: Path) -> None:
+    run = write_run(history / "r1")
+    (run / "r.xml").write_text(f'<testsuite><testcase name="t">{"<flakyFailure/>" * 150}</testcase></testsuite>')
+    attempts = list(collect(history).frames["test_results"]["attempt"])
+    assert attempts == [1 + 100 * min(number, 99) for number in range(151)]
+
+
+def test_cases_of_one_name_that_are_no_reruns_are_told_apart(history: Path) -> None:
+    run = write_run(history / "r1")
+    (run / "r.xml").write_text('<testsuite name="S"><testcase name="t"/><testcase name="t"/></testsuite>')
+    assert [test for _, _, test in collect(history).results] == ["S::t", "S::t #2"]
+
+
 def test_a_report_belongs_to_the_nearest_manifest_above_it(history: Path) -> None:
     outer = write_run(history, "outer")
     inner = write_run(history / "x" / "inner", "inner", "2026-01-02T00:00:00Z")

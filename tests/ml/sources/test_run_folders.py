@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 from ml.sources.run_folders import find_runs, has_manifest, with_listed
@@ -17,6 +18,20 @@ def test_runs_come_in_path_order_and_reports_without_owner_last(tmp_path: Path) 
         [],
         [("c/2.XML", "c")],
     ]
+
+
+def test_json_is_a_report_where_it_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a")
+    (run / "ctrf-report.json").write_text('{"reportFormat": "CTRF"}')
+    (run / "package.json").write_text('{"name": "x"}')
+    (run / "result.TRX").write_text("<TestRun/>")
+    (tmp_path / "secret.txt").write_text('{"reportFormat": "CTRF"}')
+    (run / "elsewhere.json").symlink_to(tmp_path / "secret.txt")
+    (run / "world").mkdir()
+    os.mkfifo(run / "world" / "pipe.json")
+    (found, _) = find_runs(tmp_path)
+    assert [report.inner for report in found.reports] == ["ctrf-report.json", "result.TRX"]
+    assert found.refused == []
 
 
 def test_a_detour_in_a_listed_path_names_the_same_report_once(tmp_path: Path) -> None:

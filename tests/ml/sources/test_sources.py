@@ -33,7 +33,7 @@ def test_a_folder_of_no_known_layout_is_told_both_layouts(tmp_path: Path, files:
 
 
 def test_a_history_that_is_no_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="gone is not a folder"):
+    with pytest.raises(SourceError, match="gone is neither a folder nor a file"):
         open_source(tmp_path / "gone", tmp_path / "landing", LIMITS)
 
 

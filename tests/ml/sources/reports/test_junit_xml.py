@@ -1,8 +1,9 @@
 import math
+from collections import Counter
 
 import pytest
 
-from ml.sources.reports import ReportRows, read_report
+from ml.sources.reports import ReportRows, read_report, told_apart
 
 MAX_BYTES = 1_000_000
 
@@ -30,16 +31,42 @@ def one(case: str) -> ReportRows:
         ("<skipped/>", "skipped"),
         ("<failure/><error/>", "failed"),
         ("<skipped/><failure/>", "failed"),
-        ("<flakyFailure/>", "passed"),
-        ("<flakyError/><flakyFailure/>", "passed"),
-        ("<failure/><rerunFailure/>", "failed"),
-        ("<rerunError/>", "failed"),
         ("<system-out>said <failure/> once</system-out>", "passed"),
         ("<properties><property name='a' value='b'/></properties>", "passed"),
     ],
 )
 def test_the_outcome_comes_from_what_stands_directly_in_the_case(body: str, outcome: str) -> None:
     assert rows_of(suite(f'<testcase classname="C" name="t">{body}</testcase>')) == [("C::t", outcome)]
+
+
+@pytest.mark.parametrize(
+    ("body", "outcomes", "verdict"),
+    [
+        ("<flakyFailure/>", ["failed", "passed"], "passed"),
+        ("<flakyError/><flakyFailure/>", ["error", "failed", "passed"], "passed"),
+        ("<failure/><rerunFailure/>", ["failed", "failed"], "failed"),
+        ("<error/><rerunFailure/><rerunError/>", ["error", "failed", "error"], "error"),
+        ("<failure/><flakyError/>", ["error", "failed"], "failed"),
+        ("<rerunError/><rerunFailure/>", ["error", "failed"], "error"),
+        ("<system-out><flakyFailure/></system-out>", ["passed"], "passed"),
+    ],
+)
+def test_each_execution_of_a_case_is_a_row_in_the_order_in_which_they_ran(
+    body: str, outcomes: list[str], verdict: str
+) -> None:
+    rows = one(f'<testcase name="t" time="2">{body}</testcase><testcase name="next"/>')
+    assert rows.test_ids == ["Suite::t"] * len(outcomes) + ["Suite::next"]
+    assert rows.outcomes == [*outcomes, "passed"]
+    assert rows.tally() == Counter([verdict, "passed"])
+    named, executions = told_apart(rows)
+    assert named == rows.test_ids
+    assert executions == [*range(1, len(outcomes) + 1), 1]
+
+
+def test_an_execution_has_the_time_that_its_own_element_gives() -> None:
+    rows = one('<testcase name="t" time="2"><flakyFailure time="0.5"/><flakyError/></testcase>')
+    assert rows.durations[::2] == [0.5, 2.0]
+    assert math.isnan(rows.durations[1])
 
 
 @pytest.mark.parametrize(
@@ -89,7 +116,17 @@ def test_a_case_inside_a_case_loses_neither() -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "seconds"), [("0.25", 0.25), ("-1", -1.0), ("1e99", 1e99), ("1,234.5", 1234.5), ("12,345,678", 12345678.0)]
+    ("time", "seconds"),
+    [
+        ("0.25", 0.25),
+        ("-1", -1.0),
+        ("1e99", 1e99),
+        ("1,234.5", 1234.5),
+        ("12,345,678", 12345678.0),
+        ("1,234", 1234.0),
+        ("0,014", 0.014),
+        ("35,5236617", 35.5236617),
+    ],
 )
 def test_a_number_is_read_and_its_range_left_to_the_contract(time: str, seconds: float) -> None:
     assert one(f'<testcase name="t" time="{time}"/>').durations == [seconds]
@@ -102,18 +139,25 @@ def test_an_absent_time_is_no_number_and_no_refusal(attribute: str) -> None:
     assert rows.refused == []
 
 
-@pytest.mark.parametrize("time", ["NaN", "inf", "-Infinity", "fast", "1_000", "0,5", "1.5s", "1,23,456"])
-def test_a_time_that_is_no_finite_number_refuses_the_row(time: str) -> None:
-    rows = one(f'<testcase classname="C" name="t" time="{time}"/><testcase name="good"/>')
-    assert rows.test_ids == ["Suite::good"]
+@pytest.mark.parametrize("time", ["NaN", "inf", "-Infinity", "fast", "1_000", ",5", "1.5s", "1,23,456"])
+def test_a_time_that_is_no_finite_number_is_told_and_the_outcome_kept(time: str) -> None:
+    rows = one(f'<testcase classname="C" name="t" time="{time}"><failure/></testcase><testcase name="good"/>')
+    assert (rows.test_ids, rows.outcomes) == (["C::t", "Suite::good"], ["failed", "passed"])
+    assert math.isnan(rows.durations[0])
     (refusal,) = rows.refused
     assert (refusal.reason, refusal.column, refusal.value) == ("not_a_number", "duration_s", time)
-    assert refusal.row == f'{{"classname": "C", "name": "t", "time": "{time}"}}'
+    assert refusal.row == f'{{"name": "C::t", "time": "{time}"}}'
 
 
 @pytest.mark.parametrize("attribute", ["", 'name=""', 'name=" "'])
-def test_a_case_without_a_name_is_refused_and_its_neighbour_kept(attribute: str) -> None:
-    rows = one(f'<testcase classname="C" {attribute}/><testcase name="good"/>')
+def test_a_case_without_a_name_has_that_of_its_class(attribute: str) -> None:
+    rows = one(f'<testcase classname="C" {attribute}><error/></testcase>')
+    assert (rows.test_ids, rows.outcomes, rows.refused) == (["C"], ["error"], [])
+
+
+@pytest.mark.parametrize("attribute", ["", 'name=""', 'name=" " classname=" "'])
+def test_a_case_without_name_and_class_is_refused_and_its_neighbour_kept(attribute: str) -> None:
+    rows = one(f'<testcase {attribute}/><testcase name="good"/>')
     assert rows.test_ids == ["Suite::good"]
     assert [refusal.reason for refusal in rows.refused] == ["missing_name"]
 

@@ -1,6 +1,3 @@
-import csv
-import os
-import tarfile
 import tracemalloc
 from pathlib import Path
 
@@ -8,13 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.sources.reports import ReportRows, read_report, xml_stream
+from ml.sources.reports import DIALECTS, JSON_DIALECTS, ReportRows, read_report, xml_stream
+from tests.fuzz.targets import REASONS
 
 MAX_BYTES = 1_000_000
 GOOD = '<testsuite name="S"><testcase name="a"/><testcase name="b"><failure/></testcase></testsuite>'
-REAL_DATA = Path(os.environ.get("FOURGATE_REAL_DATA", Path(__file__).parents[5] / "shared" / "data"))
-# Cases that have no name in these two: refused by intent.
-NAMELESS = ("no-attributes.xml", "junit-report-empty-testcasename.xml")
 
 
 def reasons(payload: bytes | Path, max_bytes: int = MAX_BYTES) -> list[str]:
@@ -155,7 +150,7 @@ def test_a_report_without_tests_says_so(report: str) -> None:
     assert reasons(report.encode()) == ["no_tests"]
 
 
-@pytest.mark.parametrize("report", ["<html/>", "<test-run/>", "<robot/>"])
+@pytest.mark.parametrize("report", ["<html/>", "<result/>", "<coverage/>", "{}", "[1]", '{"results": {}}'])
 def test_another_root_is_an_unknown_dialect(report: str) -> None:
     assert reasons(report.encode()) == ["unknown_dialect"]
 
@@ -203,19 +198,20 @@ def test_a_damaged_report_never_raises(at: int, inserted: bytes, removed: int) -
     assert rows.refused or rows.test_ids
 
 
-@pytest.mark.skipif(not (REAL_DATA / "junit").is_dir(), reason="FOURGATE_REAL_DATA holds no junit/samples.tar.xz")
-def test_780_reports_of_many_producers_give_their_cases_or_a_reason(tmp_path: Path) -> None:
-    with tarfile.open(REAL_DATA / "junit" / "samples.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    with (REAL_DATA / "junit" / "MANIFEST.csv").open(newline="") as listing:
-        samples = list(csv.DictReader(listing))
-    other = []
-    for sample in samples:
-        rows = read_report(tmp_path / sample["file"], 100_000_000)
-        is_junit = sample["root"] in ("testsuite", "testsuites") and sample["well_formed"] == "True"
-        if not is_junit:
-            assert rows.refused, sample["file"]
-        elif len(rows.test_ids) != int(sample["testcases"]):
-            other.append(Path(sample["file"]).name)
-    assert len(samples) == 780
-    assert sorted(other) == sorted(NAMELESS)
+def test_the_documented_dialects_are_those_that_are_read() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "history-layout.md").read_text("utf-8")
+    section = page.split("### Dialects")[1].split("###")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in section.splitlines() if line.startswith("| ")][
+        2:
+    ]
+    documented = {name: [root.split("`")[1] for root in roots.split(", ") if "`" in root] for name, roots in rows}
+    known: dict[str, list[str]] = {name: [] for name in JSON_DIALECTS}
+    for dialect in DIALECTS:
+        known.setdefault(dialect.name, []).append(dialect.root)
+        assert not dialect.within or f"`{dialect.within}`" in page
+    assert documented == known
+
+
+def test_every_reason_for_a_refusal_is_documented() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "history-layout.md").read_text("utf-8")
+    assert [reason for reason in sorted(REASONS) if f"`{reason}`" not in page] == []

@@ -70,7 +70,7 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         return {**frame, "version": None, "reason": str(reason), "report_url": ""}
     record = _record(settings, spec, frame, (fitted, chosen, rows, split), dag_run)
     registry = open_registry(settings)
-    example = rows.loc[:, list(spec.features)].head(EXAMPLE_ROWS)
+    example = _example(chosen.estimator, rows)
     version = registry.log_training(record, chosen.estimator, example, chosen.estimator.predict_proba(example))
     folder = candidate_folder(settings, version)
     scored = _scored(registry, spec, champion, chosen, (rows, split))
@@ -188,6 +188,11 @@ def newest_candidate(settings: Settings, model: str, project: str) -> dict[str, 
     if not found:
         raise NotEnoughData(f"no candidate of {model} for {project} was trained here; `fourgate train` makes one")
     return max(found, key=lambda candidate: int(candidate["version"]["version"]))
+
+
+def _example(estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:
+    """Input example of a model: what it was fitted on; a feature that was never known until then is not part of it."""
+    return rows.reindex(columns=estimator.feature_names_in_).head(EXAMPLE_ROWS)
 
 
 def _test_period(rows: pd.DataFrame, used: list[Interval], share: float, needed: int) -> Interval:

@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from ml import training
 from ml.errors import NotEnoughData
 from ml.spec import Check, Interval, Status, Verdict
-from ml.stages.retraining import TICK, _test_period, _why_not
+from ml.stages.retraining import EXAMPLE_ROWS, TICK, _example, _test_period, _why_not
+from tests.ml.training_builders import frame_of, small_spec
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -95,3 +98,13 @@ def test_a_refusal_names_each_gate_that_did_not_pass_with_its_failed_checks_only
     assert _why_not(verdicts) == (
         "statistical: fail: lead (lower bound -0.1), floor (0.25); stability: error: spread (needs 20 runs, has 3)"
     )
+
+
+def test_the_input_example_leaves_out_a_feature_that_was_never_known_in_the_fit() -> None:
+    rows = frame_of().assign(noise=np.nan)
+    split = training.split_by_time(training.runs_of(rows), 0.4)
+    rows.loc[rows["started_at"] >= split.test.start, "noise"] = 1.0
+    for one in training.fit_candidates(small_spec(), rows, split, training.FitOptions(1, 1)):
+        example = _example(one.estimator, rows)
+        assert list(example.columns) == ["rate"]
+        assert one.estimator.predict_proba(example).shape == (EXAMPLE_ROWS, 2)

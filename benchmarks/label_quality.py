@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import label_truth as truth
-from ml.labels import KEYS
 from ml.labels.evidence import collect
 from ml.labels.judging import judge
+from ml.schemas import MERGED_RESULT
 from ml.sources.simulator import World
 from ml.spec import FailureState
 
@@ -76,9 +76,9 @@ def _judged(ozone: Path, seeds: Sequence[int]) -> Iterator[tuple[str, str, pd.Da
 def _labelled(history: truth.Frames, states: pd.DataFrame, world: str, as_of: datetime = LATER) -> pd.DataFrame:
     with truth.opened(history) as engine:
         found = collect(engine, as_of)
-    labelled = pd.concat([found[KEYS], judge(found)], axis=1)
+    labelled = pd.concat([found[MERGED_RESULT], judge(found)], axis=1)
     named = states.rename(columns={"state": "truth"})
-    return named.merge(labelled, on=KEYS).assign(cluster=lambda frame: world + " " + frame["run_id"])
+    return named.merge(labelled, on=MERGED_RESULT).assign(cluster=lambda frame: world + " " + frame["run_id"])
 
 
 def _young(known: truth.Known) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def _young(known: truth.Known) -> pd.DataFrame:
 def _all_flaky(history: truth.Frames, events: "pd.Series[str]") -> pd.DataFrame:
     merged = truth.merged_results(history)
     of_event = merged["failed"] & (merged["run_id"].map(events) == truth.ONE_COMMIT)
-    return merged.loc[of_event, KEYS].assign(state=FailureState.FLAKY.value)
+    return merged.loc[of_event, MERGED_RESULT].assign(state=FailureState.FLAKY.value)
 
 
 def measured(name: str, view: str, judged: pd.DataFrame, seed: int = 1) -> list[Row]:

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.engine import Engine, open_engine
-from ml.labels import KEYS
+from ml.schemas import MERGED_RESULT
 from ml.sources.simulator import World, simulate
 from ml.spec import FailureState
 
@@ -60,7 +60,7 @@ def opened(history: Frames, threads: int = 2) -> Iterator[Engine]:
 
 def simulated(world: World) -> Known:
     known = simulate(world)
-    truth = known.failures.groupby(KEYS, as_index=False)["state"].first()
+    truth = known.failures.groupby(MERGED_RESULT, as_index=False)["state"].first()
     return Known(f"simulator {world.seed}", {name: getattr(known, name) for name in TABLES}, truth)
 
 
@@ -95,7 +95,7 @@ def withheld(history: Frames) -> Frames:
     worst = executed.assign(passes=executed["outcome"] == "passed").sort_values("passes", kind="stable")
     return {
         "runs": merged.assign(finished_at=merged["run_id"].map(ends)),
-        "test_results": worst.drop_duplicates(KEYS).drop(columns="passes").assign(attempt=1),
+        "test_results": worst.drop_duplicates(MERGED_RESULT).drop(columns="passes").assign(attempt=1),
         "changed_files": history["changed_files"],
     }
 
@@ -108,7 +108,9 @@ def without_commits(history: Frames) -> Frames:
 def merged_results(history: Frames) -> pd.DataFrame:
     """run_id, variant, test_id, failed, commit_sha of every executed result, attempts merged."""
     executed = history["test_results"].query("outcome != 'skipped'")
-    failed = executed.assign(failed=executed["outcome"] != "passed").groupby(KEYS, as_index=False)["failed"].max()
+    failed = (
+        executed.assign(failed=executed["outcome"] != "passed").groupby(MERGED_RESULT, as_index=False)["failed"].max()
+    )
     return failed.merge(history["runs"].drop_duplicates("run_id")[["run_id", "commit_sha"]], on="run_id")
 
 
@@ -137,4 +139,4 @@ def _judged_by(failures: pd.DataFrame, judges: pd.DataFrame, least_failures: int
         [is_flaky, is_broken], [FailureState.FLAKY.value, FailureState.REGRESSION.value], FailureState.UNKNOWN.value
     )
     known = counted.assign(state=states)[is_flaky | is_broken]
-    return failures.merge(known[[*code, "state"]], on=code)[[*KEYS, "state"]]
+    return failures.merge(known[[*code, "state"]], on=code)[[*MERGED_RESULT, "state"]]

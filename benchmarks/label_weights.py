@@ -15,9 +15,9 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import label_truth as truth
-from ml.labels import KEYS
 from ml.labels.evidence import collect
 from ml.labels.judging import EVIDENCE, STATES, WEIGHTS, holds
+from ml.schemas import MERGED_RESULT
 from ml.spec import FailureState
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -63,7 +63,7 @@ def examples(ozone: Path) -> pd.DataFrame:
 
 def _rows(history: truth.Frames, states: pd.DataFrame, source: str) -> pd.DataFrame:
     with truth.opened(history) as engine:
-        evidence = collect(engine, LATER).merge(states, on=KEYS)
+        evidence = collect(engine, LATER).merge(states, on=MERGED_RESULT)
     crowd = evidence.groupby(["run_id", "state"])["state"].transform("size")
     return holds(evidence).assign(state=evidence["state"], weight=1 / np.sqrt(crowd), source=source)
 

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from ml.errors import NotEnoughData
+from ml.schemas import MERGED_RESULT
 from ml.spec import FailureState
 
 COUNTS = ("executions", "flaky_failures", "other_failures", "failures_in_a_row", "executions_since_flaky")
@@ -145,8 +146,7 @@ def count(executions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per (variant, test_id), the index, with `COUNTS`.
     """
-    keys = ["run_id", "variant", "test_id"]
-    rows = executions.merge(labels[[*keys, "state", "probability"]], on=keys, how="left", sort=False)
+    rows = executions.merge(labels[[*MERGED_RESULT, "state", "probability"]], on=MERGED_RESULT, how="left", sort=False)
     chance = _flaky_chance(rows)
     is_other = rows["failed"] & rows["state"].isin([FailureState.REGRESSION, FailureState.INFRASTRUCTURE])
     is_flaky = rows["failed"] & (rows["state"] == FailureState.FLAKY)

@@ -7,9 +7,8 @@ import pandas as pd
 from scipy.stats import ks_2samp
 
 from ml.metrics import brier, ece, ranking_by_run
+from ml.schemas import MERGED_RESULT
 from ml.spec import Decision
-
-KEY = ["run_id", "variant", "test_id"]
 
 
 def live_measures(predictions: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str, float]:
@@ -30,10 +29,10 @@ def live_measures(predictions: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str
         waiting_mean_probability, score_shift (largest gap, 0..1, between the scores with and without outcome).
     """
     published = predictions.sort_values("as_of", kind="stable").rename(columns={"change_id": "run_id"})
-    published = published.drop_duplicates(KEY)
-    matched = published.merge(outcomes, on=KEY, how="inner", validate="one_to_one")
-    known = pd.MultiIndex.from_frame(matched[KEY])
-    waiting = published.loc[~pd.MultiIndex.from_frame(published[KEY]).isin(known)]
+    published = published.drop_duplicates(MERGED_RESULT)
+    matched = published.merge(outcomes, on=MERGED_RESULT, how="inner", validate="one_to_one")
+    known = pd.MultiIndex.from_frame(matched[MERGED_RESULT])
+    waiting = published.loc[~pd.MultiIndex.from_frame(published[MERGED_RESULT]).isin(known)]
     return {
         "predictions_count": len(published),
         "outcomes_count": len(outcomes),

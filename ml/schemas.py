@@ -357,6 +357,9 @@ def feature_descriptions() -> dict[str, str]:
 
 FEATURES = tuple(feature_descriptions())
 
+# Names a result once the attempts of its run are merged.
+MERGED_RESULT = ["run_id", "variant", "test_id"]
+
 # Counts and ages that only ever grow: they differ between any two periods, so drift says nothing about them.
 GROWING_FEATURES = (
     "executions_count",

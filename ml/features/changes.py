@@ -4,6 +4,7 @@ A change without files known has null size features and has_change = 0.
 """
 
 from ml.features.queries import PULL_REQUESTS, Context, Engine
+from ml.features.test_history import store_failures_by
 
 DAY_US = 86_400_000_000
 
@@ -49,7 +50,7 @@ def prepare(engine: Engine, context: Context) -> None:
     _store_size(engine)
     _store_run_states(engine)
     _store_run_context(engine)
-    _store_change_failures(engine)
+    store_failures_by(engine, "change", "change_key")
 
 
 def _store_touches(engine: Engine, context: Context) -> None:
@@ -161,33 +162,4 @@ def _store_run_context(engine: Engine) -> None:
         JOIN before_change AS c ON c.query_no = a.query_no
         JOIN before_author AS u ON u.query_no = a.query_no
         """,
-    )
-
-
-def _store_change_failures(engine: Engine) -> None:
-    """``change_failure_before``: failures of a test in known runs of the same change; only where there are some."""
-    engine.store(
-        "change_failure",
-        """
-        SELECT change_key, series_no, known_us, SUM(failures) OVER (PARTITION BY change_key, series_no ORDER BY known_us
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS failures
-        FROM (SELECT r.change_key, p.series_no, p.known_us, COUNT(*) AS failures
-              FROM failure_place AS p JOIN run AS r ON r.run_no = p.run_no
-              WHERE r.change_key IS NOT NULL GROUP BY r.change_key, p.series_no, p.known_us)
-        """,
-    )
-    engine.store(
-        "change_query",
-        """
-        SELECT q.query_no, q.series_no, c.change_key, c.at_us
-        FROM query AS q JOIN run_context AS c ON c.query_no = q.query_no
-        JOIN (SELECT DISTINCT change_key, series_no FROM change_failure) AS k
-            ON k.change_key = c.change_key AND k.series_no = q.series_no
-        """,
-    )
-    engine.store(
-        "change_failure_before",
-        "SELECT q.query_no, q.series_no, f.failures "
-        f"FROM {engine.latest_before('change_failure', 'change_query', ['change_key', 'series_no'])} "
-        "WHERE f.failures IS NOT NULL",
     )

@@ -6,6 +6,7 @@ All features are null until the group has a known run.
 """
 
 from ml.features.queries import Engine
+from ml.features.test_history import store_failures_by
 
 PRIOR_RUNS = 2
 GROUPS = {"test": "test_no", "package": "package_no", "variant": "variant_no"}
@@ -57,7 +58,7 @@ def prepare(engine: Engine) -> None:
     )
     for name, key in GROUPS.items():
         _store_group(engine, name, key)
-    _store_author_failures(engine)
+    store_failures_by(engine, "author", "author_id", among="NOT r.is_outage")
 
 
 def _store_group(engine: Engine, name: str, key: str) -> None:
@@ -85,33 +86,4 @@ def _store_group(engine: Engine, name: str, key: str) -> None:
         f"{name}_before",
         f"SELECT q.query_no, q.{key}, f.results, f.failures, f.new_failures, f.recoveries, f.results_10, f.failures_10 "
         f"FROM {engine.latest_before('group_run', 'group_key', [key])}",
-    )
-
-
-def _store_author_failures(engine: Engine) -> None:
-    """``author_failure_before``: failures of a test in known runs of the same author; only where there are some."""
-    engine.store(
-        "author_failure",
-        """
-        SELECT author_id, series_no, known_us, SUM(failures) OVER (PARTITION BY author_id, series_no ORDER BY known_us
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS failures
-        FROM (SELECT r.author_id, p.series_no, p.known_us, COUNT(*) AS failures
-              FROM failure_place AS p JOIN run_result AS r ON r.run_no = p.run_no
-              WHERE r.author_id IS NOT NULL AND NOT r.is_outage GROUP BY r.author_id, p.series_no, p.known_us)
-        """,
-    )
-    engine.store(
-        "author_key",
-        """
-        SELECT q.query_no, q.at_us, q.series_no, r.author_id
-        FROM query AS q JOIN query_run AS r ON r.query_no = q.query_no
-        JOIN (SELECT DISTINCT author_id, series_no FROM author_failure) AS k
-            ON k.author_id = r.author_id AND k.series_no = q.series_no
-        """,
-    )
-    engine.store(
-        "author_failure_before",
-        "SELECT q.query_no, q.series_no, f.failures "
-        f"FROM {engine.latest_before('author_failure', 'author_key', ['author_id', 'series_no'])} "
-        "WHERE f.failures IS NOT NULL",
     )

@@ -165,3 +165,39 @@ def _average(name: str, own: str, before: str) -> str:
         f"{scale!r} * (POWER({keep}, {own}.place) * CAST({own}.total AS DOUBLE) + "
         f"COALESCE(POWER({keep}, {own}.place + {BLOCK[name]}) * CAST({before}.total AS DOUBLE), 0)) AS {name}"
     )
+
+
+def store_failures_by(engine: Engine, name: str, key: str, among: str = "TRUE") -> None:
+    """``<name>_failure_before``: failures of a test in known runs with the same `key`; only where there are some.
+
+    Args:
+        engine: With the tables of `facts` and of this module.
+        name: What the key stands for; leads the names of the tables.
+        key: Column of ``run_result`` and ``query_run``; runs without one are left out.
+        among: Condition on the runs ``r`` (``run_result``) whose failures count.
+    """
+    engine.store(
+        f"{name}_failure",
+        f"""
+        SELECT {key}, series_no, known_us, SUM(failures) OVER (PARTITION BY {key}, series_no ORDER BY known_us
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS failures
+        FROM (SELECT r.{key}, p.series_no, p.known_us, COUNT(*) AS failures
+              FROM failure_place AS p JOIN run_result AS r ON r.run_no = p.run_no
+              WHERE r.{key} IS NOT NULL AND {among} GROUP BY r.{key}, p.series_no, p.known_us)
+        """,
+    )
+    engine.store(
+        f"{name}_query",
+        f"""
+        SELECT q.query_no, q.at_us, q.series_no, r.{key}
+        FROM query AS q JOIN query_run AS r ON r.query_no = q.query_no
+        JOIN (SELECT DISTINCT {key}, series_no FROM {name}_failure) AS k
+            ON k.{key} = r.{key} AND k.series_no = q.series_no
+        """,
+    )
+    engine.store(
+        f"{name}_failure_before",
+        "SELECT q.query_no, q.series_no, f.failures "
+        f"FROM {engine.latest_before(f'{name}_failure', f'{name}_query', [key, 'series_no'])} "
+        "WHERE f.failures IS NOT NULL",
+    )

@@ -13,10 +13,10 @@ from ml.gates.checks import at_least, at_most, conclude, finite, reported
 from ml.gates.evidence import CANDIDATE, CHAMPION, ConsistencyEvidence, RuleOutcome, probability_column, score_column
 from ml.gates.thresholds import ConsistencyLimits
 from ml.metrics import MIN_RESULTS, Bools, Floats, budget_count
+from ml.schemas import MERGED_RESULT
 from ml.spec import Check, RuleKind, Verdict
 
 GATE = "consistency"
-KEY = ["run_id", "variant", "test_id"]
 BREACH = {
     RuleKind.SAME: "changed though it must stay the same",
     RuleKind.NOT_LOWER: "fell though it must not",
@@ -48,22 +48,16 @@ def _same(name: str, evidence: ConsistencyEvidence, other: ArrayLike, limit: flo
 
 def _served(evidence: ConsistencyEvidence, limit: float) -> Check:
     """Training and serving build their features by different queries; a skew between them shows here."""
-    both = evidence.rows.merge(evidence.served, on=KEY, validate="one_to_one")
+    both = evidence.rows.merge(evidence.served, on=MERGED_RESULT, validate="one_to_one")
     detail = (
         f"largest difference over {len(both)} rows of {both['run_id'].nunique()} runs, scored as they are published"
     )
     return at_most(
         "serve_difference",
-        lambda: _largest_difference(finite(both, score_column(CANDIDATE)), _some(both["score"])),
+        lambda: _largest_difference(finite(both, score_column(CANDIDATE)), both["score"]),
         limit,
         detail,
     )
-
-
-def _some(scores: pd.Series) -> Floats:
-    if scores.empty:
-        raise NotEnoughData("no judged row is among those that publishing scores")
-    return scores.to_numpy(np.float64)
 
 
 def _largest_difference(one: Floats, other: ArrayLike) -> float:

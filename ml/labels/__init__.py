@@ -9,15 +9,14 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from ml.labels.evidence import Engine, collect
+from ml.labels.evidence import Engine, collect, executions
 from ml.labels.judging import judge
-from ml.schemas import FailureLabels, columns
+from ml.schemas import MERGED_RESULT, FailureLabels, columns
 
 LEAST_MOVE = 0.05
-KEYS = ["run_id", "variant", "test_id"]
 _MOMENT = "datetime64[us, UTC]"
 
-__all__ = ["KEYS", "LEAST_MOVE", "Engine", "current", "label", "revisions"]
+__all__ = ["LEAST_MOVE", "Engine", "current", "executions", "label", "revisions"]
 
 
 def label(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
@@ -33,7 +32,7 @@ def label(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
         attempts merged, ordered by start of the run, variant, test_id. Empty without failures.
     """
     found = collect(engine, as_of)
-    judged = pd.concat([found[KEYS], judge(found)], axis=1)
+    judged = pd.concat([found[MERGED_RESULT], judge(found)], axis=1)
     named = judged.assign(project=project, labelled_at=pd.Series(as_of, index=judged.index, dtype=_MOMENT))
     return named[[name for name in columns(FailureLabels) if name != "snapshot_id"]]
 
@@ -51,7 +50,9 @@ def revisions(labels: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     if labels.empty:
         return labels
     earlier = stored.loc[stored["labelled_at"] <= labels["labelled_at"].iloc[0]]
-    both = labels[KEYS].merge(current(earlier)[[*KEYS, "state", "probability"]], on=KEYS, how="left")
+    both = labels[MERGED_RESULT].merge(
+        current(earlier)[[*MERGED_RESULT, "state", "probability"]], on=MERGED_RESULT, how="left"
+    )
     moved = np.abs(both["probability"].to_numpy(np.float64) - labels["probability"].to_numpy(np.float64))
     is_new = both["state"].isna().to_numpy() | (both["state"].to_numpy() != labels["state"].to_numpy())
     news: pd.DataFrame = labels.loc[is_new | (moved >= LEAST_MOVE)]
@@ -62,4 +63,4 @@ def current(stored: pd.DataFrame, as_of: datetime | None = None) -> pd.DataFrame
     """The latest label of each failure among stored rows, as of a moment (None: of all); one row per failure."""
     known = stored if as_of is None else stored.loc[stored["labelled_at"] <= as_of]
     ordered = known.sort_values(["labelled_at", "snapshot_id"], kind="stable")
-    return ordered.drop_duplicates(KEYS, keep="last").reset_index(drop=True)
+    return ordered.drop_duplicates(MERGED_RESULT, keep="last").reset_index(drop=True)

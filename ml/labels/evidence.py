@@ -47,8 +47,7 @@ def collect(engine: Engine, as_of: datetime) -> pd.DataFrame:
         One row per failure, ordered by start of the run, run_id, variant, test_id: those three names and the columns
         of `COLUMNS`, numbers, NaN where nothing is known. Empty without failures.
     """
-    _store_runs(engine, (as_of - EPOCH) // timedelta(microseconds=1))
-    _store_results(engine)
+    _store_known(engine, as_of)
     _store_failing(engine)
     _store_crowds(engine)
     _store_same_code(engine)
@@ -59,6 +58,26 @@ def collect(engine: Engine, as_of: datetime) -> pd.DataFrame:
         f"SELECT r.run_id, s.variant, s.test_id, {columns} FROM failing AS f {JOINS} "
         "ORDER BY f.run_no, s.variant, s.test_id"
     )
+
+
+def executions(engine: Engine, as_of: datetime) -> pd.DataFrame:
+    """Every execution that is known at a moment, as the failures are: run_id, variant, test_id, failed, in time order.
+
+    Args:
+        engine: As for `collect`.
+        as_of: As for `collect`. The attempts of a run that are known by then are merged; failed if any of them failed.
+    """
+    _store_known(engine, as_of)
+    return engine.fetch(
+        "SELECT r.run_id, t.variant, t.test_id, MAX(t.failed) = 1 AS failed "
+        "FROM known_result AS t JOIN known_run AS r ON r.run_no = t.run_no "
+        "GROUP BY r.run_no, r.run_id, t.variant, t.test_id ORDER BY r.run_no, t.variant, t.test_id"
+    )
+
+
+def _store_known(engine: Engine, as_of: datetime) -> None:
+    _store_runs(engine, (as_of - EPOCH) // timedelta(microseconds=1))
+    _store_results(engine)
 
 
 COLUMNS = {

@@ -20,7 +20,7 @@ from ml.gates.evidence import (
     StabilityEvidence,
     score_column,
 )
-from ml.schemas import TestSelectionFrame
+from ml.schemas import MERGED_RESULT, TestSelectionFrame
 from ml.settings import Settings
 from ml.spec import Interval, ModelVersion, Split
 from ml.stages.opening import candidate_folder, open_registry, open_warehouse
@@ -30,7 +30,6 @@ from ml.training.periods import Period
 
 REFITS = 2
 SERVED_RUNS = 5
-KEY = ["run_id", "variant", "test_id"]
 LEARNED: tuple[Period, ...] = ("fit", "calibrate", "validate")
 
 
@@ -121,8 +120,10 @@ def stability(settings: Settings, candidate: Mapping[str, Any]) -> StabilityEvid
         options = FitOptions(settings.seed + number, settings.threads, settings.outage_share)
         again = training.refit(spec, candidate["name"], frame, split, options)
         names.append(f"refit_{number}")
-        scores = test[KEY].assign(**{score_column(names[-1]): training.predict(again.estimator, test)["score"]})
-        rows = rows.merge(scores, on=KEY, how="left", validate="one_to_one")
+        scores = test[MERGED_RESULT].assign(
+            **{score_column(names[-1]): training.predict(again.estimator, test)["score"]}
+        )
+        rows = rows.merge(scores, on=MERGED_RESULT, how="left", validate="one_to_one")
     return StabilityEvidence(replace(found, rows=rows), tuple(names))
 
 
@@ -133,7 +134,7 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
     test = training.period_rows(frame, split, "test")
     found = ranking(settings, candidate)
     estimator = open_registry(settings).load(ModelVersion(**candidate["version"]))
-    order = found.rows[KEY].merge(test, on=KEY, how="left", validate="one_to_one")
+    order = found.rows[MERGED_RESULT].merge(test, on=MERGED_RESULT, how="left", validate="one_to_one")
     first = training.predict(estimator, order)
     second = training.predict(estimator, order.iloc[::-1]).iloc[::-1]
     outcomes = {}
@@ -149,7 +150,7 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
         rows=found.rows,
         again=second["score"].to_numpy(np.float64),
         reloaded=first["score"].to_numpy(np.float64),
-        served=served[KEY].assign(score=training.predict(estimator, served)["score"]),
+        served=served[MERGED_RESULT].assign(score=training.predict(estimator, served)["score"]),
         rules=outcomes,
         contract_violations=int((~np.isfinite(first.to_numpy(np.float64))).any(axis=1).sum()),
         budget=settings.selection_budget,

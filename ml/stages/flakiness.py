@@ -23,16 +23,7 @@ def assess(settings: Settings, project: str, as_of: datetime | None = None) -> l
     moment = now(settings, snapshot, project, as_of)
     with open_history(settings, snapshot, project) as engine:
         labelled = labels.label(engine, project, moment)
-        executions = engine.fetch(
-            f"""
-            SELECT t.run_id, t.variant, t.test_id, BOOL_OR(t.outcome IN ('failed', 'error')) AS failed
-            FROM test_results AS t
-            JOIN (SELECT run_id, MIN(started_at) AS started_at, MAX(COALESCE(finished_at, started_at)) AS known_at
-                  FROM runs GROUP BY run_id) AS r ON r.run_id = t.run_id
-            WHERE t.outcome <> 'skipped' AND r.known_at <= TIMESTAMPTZ '{moment.isoformat()}'
-            GROUP BY t.run_id, t.variant, t.test_id, r.started_at ORDER BY r.started_at, t.run_id
-            """
-        )
+        executions = labels.executions(engine, moment)
     counts = flakiness.count(executions, labelled)
     found = flakiness.assess(counts).assign(executions=counts["executions"])
     ordered = found.sort_values(["probability", "rate"], ascending=False, kind="stable").reset_index()

@@ -28,16 +28,6 @@ def label(settings: Settings, only: str = "", as_of: datetime | None = None) -> 
     return [_label_project(settings, project, as_of) for project in projects(settings, only)]
 
 
-def read(settings: Settings, snapshot: Snapshot, project: str, as_of: datetime | None = None) -> pd.DataFrame:
-    """The label of each failure as it was known at a moment (None: at the end), one row each.
-
-    Empty where nothing was labelled by then, also in a snapshot of a release that had no labels.
-    """
-    if TABLE not in snapshot.versions:
-        return _stored(settings, None, project)
-    return labels.current(_stored(settings, snapshot.versions[TABLE], project), as_of)
-
-
 def _label_project(settings: Settings, project: str, as_of: datetime | None) -> dict[str, Any]:
     began = time.monotonic()
     with open_warehouse(settings) as warehouse:

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from ml.gates import ConsistencyEvidence, RuleOutcome, judge
-from ml.gates.consistency import KEY, flipped_share, population_stability, rank_correlation
+from ml.gates.consistency import flipped_share, population_stability, rank_correlation
+from ml.schemas import MERGED_RESULT
 from ml.spec import Check, RuleKind, Status, Verdict
 from tests.ml.gates.gates_builders import ranked_rows, thresholds
 
@@ -15,7 +16,7 @@ SCORES = ROWS["score:candidate"].to_numpy()
 # two of the runs, and a test that no judged row has
 SERVED = pd.concat(
     [
-        ROWS.loc[ROWS["run_id"].isin(sorted(set(ROWS["run_id"]))[:2]), [*KEY, "score:candidate"]].rename(
+        ROWS.loc[ROWS["run_id"].isin(sorted(set(ROWS["run_id"]))[:2]), [*MERGED_RESULT, "score:candidate"]].rename(
             columns={"score:candidate": "score"}
         ),
         pd.DataFrame({"run_id": ["another"], "variant": ["linux"], "test_id": ["unknown"], "score": [0.5]}),

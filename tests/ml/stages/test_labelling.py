@@ -5,14 +5,16 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pydantic import SecretStr
 
+from ml import labels
 from ml.errors import NotEnoughData
 from ml.settings import Settings
 from ml.spec import Snapshot
 from ml.stages import collection, labelling, maintenance
-from ml.stages.opening import head, open_warehouse
+from ml.stages.opening import head, open_lake, open_warehouse
 from tests.history_builders import write_report, write_run
 from tests.postgres import Postgres, run_sql
 
@@ -53,6 +55,10 @@ def snapshot_of(settings: Settings) -> Snapshot:
         return head(warehouse)
 
 
+def stored_labels(settings: Settings, snapshot: Snapshot) -> pd.DataFrame:
+    return open_lake(settings).read("failure_labels", snapshot.versions["failure_labels"], "p").to_pandas()
+
+
 def test_a_failure_is_labelled_once_and_again_when_more_is_known(settings: Settings, history: Path) -> None:
     for number in (4, 5, 6):
         execute(history, number, "f")
@@ -67,8 +73,9 @@ def test_a_failure_is_labelled_once_and_again_when_more_is_known(settings: Setti
     (later,) = labelling.label(settings)
     assert later["appended"] >= 1
     snapshot = snapshot_of(settings)
-    told = labelling.read(settings, snapshot, "p").set_index("run_id").loc["r3"]
-    then = labelling.read(settings, snapshot, "p", datetime(2026, 1, 8, tzinfo=UTC)).set_index("run_id").loc["r3"]
+    stored = stored_labels(settings, snapshot)
+    told = labels.current(stored).set_index("run_id").loc["r3"]
+    then = labels.current(stored, datetime(2026, 1, 8, tzinfo=UTC)).set_index("run_id").loc["r3"]
     assert (told["labelled_at"].day, then["labelled_at"].day) == (8, 7)
     assert told["state"] == "flaky"
     assert told["probability"] > then["probability"]
@@ -87,7 +94,7 @@ def test_labels_leave_the_history_and_its_ledger_rows_alone(settings: Settings, 
     assert kinds["kind"].tolist() == ["history", "labels"]
     execute(history, 4, "p")
     collect(settings, history)
-    assert len(labelling.read(settings, snapshot_of(settings), "p")) == 1
+    assert len(labels.current(stored_labels(settings, snapshot_of(settings)))) == 1
 
 
 def test_a_lake_of_a_release_without_labels_goes_on(settings: Settings, history: Path, postgres: Postgres) -> None:
@@ -95,14 +102,13 @@ def test_a_lake_of_a_release_without_labels_goes_on(settings: Settings, history:
     run_sql(postgres.admin_dsn, "UPDATE fourgate.collection_batch SET versions = versions - 'failure_labels'")
     old = snapshot_of(settings)
     assert "failure_labels" not in old.versions
-    assert labelling.read(settings, old, "p").empty
     execute(history, 4, "f")
     collect(settings, history)
     assert snapshot_of(settings).versions["failure_labels"] == 0
     (told,) = labelling.label(settings)
     assert (told["failures"], told["appended"]) == (2, 2)
     maintenance.maintain(settings, 0, NOW)
-    assert len(labelling.read(settings, snapshot_of(settings), "p")) == 2
+    assert len(labels.current(stored_labels(settings, snapshot_of(settings)))) == 2
 
 
 def test_maintenance_of_an_older_lake_adds_the_table(settings: Settings, history: Path, postgres: Postgres) -> None:

@@ -18,11 +18,11 @@ from ml.gates.evidence import (
     RankingEvidence,
     RuleOutcome,
     StabilityEvidence,
+    probability_column,
     score_column,
 )
-from ml.schemas import TestSelectionFrame
 from ml.settings import Settings
-from ml.spec import Interval, ModelVersion, Split
+from ml.spec import Interval, ModelSpec, ModelVersion, Split
 from ml.stages.opening import candidate_folder, open_registry, open_warehouse
 from ml.training import FitOptions
 from ml.training.periods import Period
@@ -69,15 +69,20 @@ def quality(settings: Settings, candidate: Mapping[str, Any]) -> QualityEvidence
         train_rows=len(fit),
         train_failures=int(fit["failed"].sum()),
         test_rows=len(test),
-        test_failing_runs=len(metrics.ranking_by_run(test.assign(score=0.0), "score", "all")),
+        test_failing_runs=int((_neutral(spec, test)["failure_count"] > 0).sum()),
         null_rates={name: float(frame[name].isna().mean()) for name in spec.features},
-        contract_violations=validation.count_violations(frame, TestSelectionFrame),
+        contract_violations=validation.count_violations(frame, spec.contract),
         clock=settings.clock,
         freshness_h=age.total_seconds() / 3600 if settings.clock == "wall" else None,
         split=split,
         labels_known_at={name: None if pd.isna(at) else at.to_pydatetime() for name, at in learned.items()},
         champion_split=split_of(json.loads(judged.read_text())) if judged and judged.exists() else None,
     )
+
+
+def _neutral(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs that count, whoever is measured."""
+    return metrics.measures_by_run(spec.objective, rows.assign(score=0.0, probability=0.0), metrics.Columns())
 
 
 def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence:
@@ -104,6 +109,7 @@ def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence
         has_champion=candidate["champion_version"] is not None,
         champion_age_days=(as_of - datetime.fromisoformat(replaced)).total_seconds() / 86_400 if replaced else None,
         has_drift=drifted,
+        objective=spec.objective,
     )
 
 
@@ -119,7 +125,13 @@ def stability(settings: Settings, candidate: Mapping[str, Any]) -> StabilityEvid
         options = FitOptions(settings.seed + number, settings.threads, settings.outage_share)
         again = training.refit(spec, candidate["name"], frame, split, options)
         names.append(f"refit_{number}")
-        scores = test[KEY].assign(**{score_column(names[-1]): training.predict(again.estimator, test)["score"]})
+        predicted = training.predict(again.estimator, test)
+        scores = test[KEY].assign(
+            **{
+                score_column(names[-1]): predicted["score"],
+                probability_column(names[-1]): predicted["probability"],
+            }
+        )
         rows = rows.merge(scores, on=KEY, how="left", validate="one_to_one")
     return StabilityEvidence(replace(found, rows=rows), tuple(names))
 
@@ -146,6 +158,7 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
         contract_violations=int((~np.isfinite(first.to_numpy(np.float64))).any(axis=1).sum()),
         budget=settings.selection_budget,
         has_champion=found.has_champion,
+        objective=spec.objective,
     )
 
 

@@ -7,8 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer
 
-from ml.schemas import FEATURES
-from ml.spec import ModelSpec, Rule, RuleKind
+from ml import features
+from ml.schemas import FEATURES, TestSelectionFrame
+from ml.spec import Decision, ModelSpec, Objective, Rule, RuleKind
 
 # What one more failure adds to a rate, by the feature that holds it.
 STEP = {
@@ -100,7 +101,11 @@ def _last_execution_failed(rows: pd.DataFrame) -> pd.DataFrame:
 
 SPEC = ModelSpec(
     name="test_selection",
-    label="failed",
+    objective=Objective.RANKING,
+    decisions=(Decision.SELECT, Decision.SKIP),
+    contract=TestSelectionFrame,
+    build=features.build,
+    outcomes=features.outcomes,
     features=FEATURES,
     candidates={
         "random_forest": _random_forest,

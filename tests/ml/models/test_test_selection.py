@@ -43,7 +43,9 @@ def test_the_registry_names_the_models_of_the_settings():
 
 
 def test_an_unknown_model_is_named_with_those_that_there_are():
-    with pytest.raises(SettingsError, match=r"'flaky' is not a model of Fourgate; the models are test_selection"):
+    with pytest.raises(
+        SettingsError, match=r"'flaky' is not a model of Fourgate; the models are test_selection, build_risk"
+    ):
         load_model("flaky")
 
 

@@ -1,5 +1,6 @@
 """Preparing: the feature frame of a snapshot, and whether it drifted from what the champion learned on."""
 
+import hashlib
 import math
 import subprocess
 from datetime import datetime
@@ -154,10 +155,19 @@ def _within(frame: pd.DataFrame, span: Interval) -> pd.DataFrame:
 
 
 def code_version() -> str:
-    """Commit of the checkout, marked when it has changes; the package's version where there is no checkout."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    """Commit of the checkout, with a hash of what was changed since; the package's version where there is no checkout.
+
+    The changes are part of it because frames are found again by it: code that was edited builds its own.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        commit = _git("describe", "--always", "--dirty", "--abbrev=12").decode().strip()
+        return (
+            f"{commit}-{hashlib.sha256(_git('diff', 'HEAD')).hexdigest()[:8]}" if commit.endswith("-dirty") else commit
+        )
     except (OSError, subprocess.SubprocessError):
         return installed("fourgate")
-    return done.stdout.strip()
+
+
+def _git(*arguments: str) -> bytes:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, timeout=10, check=True).stdout

@@ -18,9 +18,8 @@ import pandas as pd
 from benchmarks import label_truth as truth
 from ml.labels.evidence import collect
 from ml.labels.judging import judge
-from ml.schemas import MERGED_RESULT
 from ml.sources.simulator import World
-from ml.spec import FailureState
+from ml.spec import MERGED_RESULT, FailureState
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 SEEDS = (21, 22, 23, 24)

@@ -21,9 +21,8 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.engine import Engine, open_engine
-from ml.schemas import MERGED_RESULT
 from ml.sources.simulator import World, simulate
-from ml.spec import FailureState
+from ml.spec import MERGED_RESULT, FailureState
 
 TABLES = ("runs", "test_results", "changed_files")
 FIT_SHARE = 0.6

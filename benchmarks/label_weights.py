@@ -17,8 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks import label_truth as truth
 from ml.labels.evidence import collect
 from ml.labels.judging import EVIDENCE, STATES, WEIGHTS, holds
-from ml.schemas import MERGED_RESULT
-from ml.spec import FailureState
+from ml.spec import MERGED_RESULT, FailureState
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 BY_DEFINITION = {

@@ -15,8 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from ml.errors import NotEnoughData
-from ml.schemas import MERGED_RESULT
-from ml.spec import FailureState
+from ml.spec import MERGED_RESULT, FailureState
 
 COUNTS = ("executions", "flaky_failures", "other_failures", "failures_in_a_row", "executions_since_flaky")
 Floats = npt.NDArray[np.float64]

@@ -23,6 +23,7 @@ READERS = {
     "max_payload_mb": "ml.sources",
     "test_share": "ml.stages.retraining",
     "outage_share": "ml.features, ml.training",
+    "author_features": "ml.features",
     "selection_budget": "ml.publishing, ml.gates",
     "publish_runs": "ml.stages.serving",
     "postgres_port": "ml.stack",

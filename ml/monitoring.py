@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
 
-from ml.metrics import brier, ece, ranking_by_run
-from ml.schemas import MERGED_RESULT
-from ml.spec import Decision
+from ml.metrics import Columns, auc, brier, ece, probability_by_run, ranking_by_run
+from ml.spec import MERGED_RESULT, Decision, Objective
+
+CHOSEN = {Decision.SELECT.value, Decision.RISKY.value}
 
 
-def live_measures(predictions: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str, float]:
+def live_measures(
+    predictions: pd.DataFrame, outcomes: pd.DataFrame, objective: Objective = Objective.RANKING
+) -> dict[str, float]:
     """Hold published predictions against the results that came later.
 
     Args:
@@ -19,13 +22,15 @@ def live_measures(predictions: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str
             as_of. If a test was published more than once for a change, the earliest row counts: it knew least.
         outcomes: merged results of runs, grain (run_id, variant, test_id): started_at, failed (bool), duration_s (s,
             may be NaN). A result without a prediction counts for coverage only.
+        objective: what the model is for.
 
     Returns:
         Numbers by name, NaN where there is nothing to measure. Counts: predictions_count, outcomes_count,
         matched_count, runs_count (ranked runs, by the rule of `metrics.ranking_by_run`). Rates in 0..1: coverage_rate
         (results that had a prediction), failure_rate and mean_probability (of matched rows), selection_rate and
-        selection_duration_rate (what the selection ran). Of ranked runs: apfd, test_recall and change_recall of the
-        published selection. Of matched rows: brier, ece. Proxies while outcomes are missing: waiting_count,
+        selection_duration_rate (what the selection ran). Of a ranking's runs: apfd, test_recall and change_recall
+        of the published selection. Of a model of probabilities: auc, quadratic_score, precision and change_recall of
+        the published decisions. Of matched rows: brier, ece. Proxies while outcomes are missing: waiting_count,
         waiting_mean_probability, score_shift (largest gap, 0..1, between the scores with and without outcome).
     """
     published = predictions.sort_values("as_of", kind="stable").rename(columns={"change_id": "run_id"})
@@ -39,7 +44,7 @@ def live_measures(predictions: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str
         "matched_count": len(matched),
         "coverage_rate": len(matched) / len(outcomes) if len(outcomes) else math.nan,
         **_probability_measures(matched),
-        **_selection_measures(matched),
+        **(_selection_measures(matched) if objective is Objective.RANKING else _decision_measures(matched)),
         "waiting_count": len(waiting),
         "waiting_mean_probability": _mean(waiting["probability"]),
         "score_shift": _shift(matched["score"], waiting["score"]),
@@ -71,6 +76,19 @@ def _selection_measures(matched: pd.DataFrame) -> dict[str, float]:
         "change_recall": _mean(caught.max()),
         "selection_rate": _mean(selected),
         "selection_duration_rate": float(cost[selected].sum() / cost.sum()) if cost.sum() > 0 else math.nan,
+    }
+
+
+def _decision_measures(matched: pd.DataFrame) -> dict[str, float]:
+    chosen = matched["decision"].isin(CHOSEN)
+    runs = probability_by_run(matched.assign(chosen=chosen), Columns())
+    return {
+        "runs_count": len(runs),
+        "auc": auc(matched["failed"], matched["score"]),
+        "quadratic_score": _mean(runs["quadratic_score"]),
+        "precision": _mean(matched["failed"][chosen]),
+        "change_recall": _mean(runs["change_recall"].dropna()),
+        "selection_rate": _mean(chosen),
     }
 
 

@@ -1,4 +1,4 @@
-"""From scored rows to rows of the results table: rank, decision, and the features that moved each score.
+"""From scored rows to rows of the results table: rank, decision, and the features that moved each score, in words.
 
 Reasons come by occlusion, one feature at a time: the score less the score with that feature at its reference value
 (Robnik-Sikonja and Kononenko, "Explaining classifications for individual instances", IEEE TKDE 20(5), 2008). That
@@ -6,17 +6,17 @@ holds for any model; features that only act together share their effect.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.metrics import budget_count
+from ml.metrics import Columns, chosen_rows
 from ml.schemas import Predictions, columns
-from ml.spec import Decision
+from ml.spec import Decision, Objective
 
 REASONS = 3
 _ROWS_PER_CALL = 100_000  # bounds the memory of one call of the score function: 50 MB at 60 features
@@ -28,37 +28,45 @@ class Explanation:
 
     score: frame of features -> score per row, float; the function that the published scores came from.
     reference: feature -> ordinary value, such as the median; NaN for missing. Names the features that may be reasons.
+    words: feature -> what it is, in words; a feature without any is called by its name.
     """
 
     score: Callable[[pd.DataFrame], NDArray[np.float64]]
     reference: pd.Series
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where predictions come from: model name, share of tests (0..1) that may be selected, and the latest moment."""
+    """Where predictions come from.
+
+    limit: share of tests (0..1) that may be selected; for a model of probabilities, the threshold (0..1) of its
+    decisions. as_of: the latest moment. decisions: the word for a chosen row, and the one for the others.
+    """
 
     model: str
-    budget: float
+    limit: float
     as_of: datetime
+    objective: Objective = Objective.RANKING
+    decisions: tuple[Decision, Decision] = (Decision.SELECT, Decision.SKIP)
 
 
 def prediction_rows(
     rows: pd.DataFrame, predicted: pd.DataFrame, explanation: Explanation, origin: Origin
 ) -> pd.DataFrame:
-    """Rank the tests of each change, decide within the budget and give reasons.
+    """Rank the rows of each change, decide within the budget or at the threshold, and give reasons.
 
     Args:
         rows: grain (project, run_id, variant, test_id), unique, with started_at and the features of `explanation`.
         predicted: score and probability, row by row as `rows`.
         explanation: how to find reasons.
-        origin: model, budget and moment.
+        origin: model, how it decides, and moment.
 
     Returns:
         `schemas.Predictions`, by change in order of appearance and by rank. Rank 1 has the highest score; equal scores
-        go by variant and test_id. The first tests up to the budget, at least one per change, are selected. `reasons`
-        is a JSON list of at most three {feature, value, effect}; a positive effect raised the score; value is null
-        where it is missing.
+        go by variant and test_id. Chosen are the first tests of a change up to the budget, at least one, or what
+        reaches the threshold. `reasons` is a JSON list of at most three {feature, value, effect, words}; a positive
+        effect raised the score; value is null where it is missing.
     """
     table = pd.DataFrame(
         {
@@ -76,13 +84,12 @@ def prediction_rows(
     table["reasons"] = _reasons(rows[list(explanation.reference.index)], table["score"].to_numpy(), explanation)
     change = ["project", "change_id"]
     table["appearance"] = table.groupby(change, sort=False).ngroup()
+    chosen = chosen_rows(origin.objective, table.assign(run_id=table["appearance"]), Columns(), origin.limit)
+    table["decision"] = np.where(chosen, *(decision.value for decision in origin.decisions)).astype(object)
     table = table.sort_values(
         ["appearance", "score", "variant", "test_id"], ascending=[True, False, True, True], ignore_index=True
     )
-    changes = table.groupby("appearance")
-    table["rank"] = changes.cumcount() + 1
-    allowed = changes["rank"].transform("size").map(lambda count: budget_count(count, origin.budget))
-    table["decision"] = np.where(table["rank"] <= allowed, Decision.SELECT.value, Decision.SKIP.value).astype(object)
+    table["rank"] = table.groupby("appearance").cumcount() + 1
     return table[columns(Predictions)]
 
 
@@ -107,8 +114,16 @@ def _reasons(features: pd.DataFrame, score: NDArray[np.float64], explanation: Ex
             effects[part, column] = score[part] - explanation.score(changed)
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :REASONS]
     names = list(features.columns)
+    ordinary_of = explanation.reference.to_numpy(np.float64)
     return [
-        json.dumps([_reason(names[at], values[row, at], effects[row, at]) for at in best if effects[row, at] != 0])
+        json.dumps(
+            [
+                _reason(names[at], values[row, at], effects[row, at])
+                | {"words": _words(explanation.words.get(names[at], names[at]), values[row, at], ordinary_of[at])}
+                for at in best
+                if effects[row, at] != 0
+            ]
+        )
         for row, best in enumerate(strongest)
     ]
 
@@ -120,3 +135,8 @@ def _reason(feature: str, value: float, effect: float) -> dict[str, str | float 
         "value": float(f"{value:.6g}") if np.isfinite(value) else None,
         "effect": float(f"{effect:.6g}"),
     }
+
+
+def _words(what: str, value: float, ordinary: float) -> str:
+    found, usual = (f"{number:.4g}" if np.isfinite(number) else "unknown" for number in (value, ordinary))
+    return f"{what}: {found}, ordinarily {usual}"

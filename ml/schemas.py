@@ -197,7 +197,10 @@ class FailureLabels(pa.DataFrameModel):
 
 
 class Predictions(pa.DataFrameModel):
-    """One row of the results table. Grain: (model, project, change_id, variant, test_id) among current rows."""
+    """One row of the results table. Grain: (model, project, change_id, variant, test_id) among current rows.
+
+    A prediction for a whole run has ``*`` for variant and test.
+    """
 
     model: Series[str] = _field(*_NAME_RULES)
     project: Series[str] = _field(*_NAME_RULES)
@@ -208,7 +211,7 @@ class Predictions(pa.DataFrameModel):
     probability: Series[float] = _field(_PROBABILITY)
     rank: Series[int] = _field(_POSITIVE)
     decision: Series[str] = _field(_DECISION)
-    reasons: Series[str] = _field(description="JSON list of {feature, value, effect}, strongest first")
+    reasons: Series[str] = _field(description="JSON list of {feature, value, effect, words}, strongest first")
     as_of: Series[Utc]
 
 
@@ -340,25 +343,111 @@ class TestSelectionFrame(pa.DataFrameModel):
     since_cofailure_folder_s: Series[float] = _feature("pair", "seconds since the test failed with a changed folder")
 
 
-def feature_groups() -> dict[str, tuple[str, ...]]:
-    """Names of the features by group: history, neighbour, run, change, pair; in the frame's order."""
+class BuildRiskFrame(pa.DataFrameModel):
+    """What the build-risk model learns from and scores: a row per run. Grain: (project, run_id, variant, test_id).
+
+    Variant and test are ``*``, the whole run. `failed` is a failure of the run's own: not an outage, not a test that
+    passed in another attempt. Outages have no row. Facts known before the run started, and nothing else, make the
+    features. In predictions `failed`, `duration_s` and `known_at` are null. A branch, workflow, change or author that
+    is not known, or was not seen before, has null features.
+    """
+
+    project: Series[str]
+    run_id: Series[str]
+    variant: Series[str]
+    test_id: Series[str]
+    started_at: Series[Utc]
+    known_at: Series[Utc] = pa.Field(nullable=True)
+    failed: Series[pd.BooleanDtype] = pa.Field(nullable=True)
+    previous_failed: Series[bool]
+    duration_s: Series[float] = pa.Field(nullable=True)
+
+    runs_count: Series[float] = _feature("history", "runs before")
+    failed_rate: Series[float] = _feature("history", "share of the runs before that failed")
+    failed_rate_last_10: Series[float] = _feature("history", "share of the last 10 runs that failed")
+    failed_rate_last_50: Series[float] = _feature("history", "share of the last 50 runs that failed")
+    ewma_failed_rate: Series[float] = _feature("history", "failed runs, each run weighing 0.8 of the next")
+    fast_ewma_failed_rate: Series[float] = _feature("history", "failed runs, each run weighing half of the next")
+    is_last_failed: Series[float] = _feature("history", "1 if the last run failed")
+    failed_in_a_row_count: Series[float] = _feature("history", "failed runs since the last one that passed")
+    runs_since_failed_count: Series[float] = _feature("history", "runs since the last one that failed")
+    since_failed_s: Series[float] = _feature("history", "seconds since the last failed run became known")
+    flip_rate_last_20_runs: Series[float] = _feature("history", "share of changed outcomes in the last 20 runs")
+    branch_ewma_failed_rate: Series[float] = _feature(
+        "history", "failed runs of the branch, each run weighing 0.8 of the next"
+    )
+    branch_is_last_failed: Series[float] = _feature("history", "1 if the last run of the branch failed")
+    branch_failed_in_a_row_count: Series[float] = _feature(
+        "history", "failed runs of the branch since the last one that passed"
+    )
+    workflow_ewma_failed_rate: Series[float] = _feature(
+        "history", "failed runs of the workflow, each run weighing 0.8 of the next"
+    )
+    workflow_is_last_failed: Series[float] = _feature("history", "1 if the last run of the workflow failed")
+    workflow_failed_in_a_row_count: Series[float] = _feature(
+        "history", "failed runs of the workflow since the last one that passed"
+    )
+    change_ewma_failed_rate: Series[float] = _feature(
+        "history", "failed runs of the change, each run weighing 0.8 of the next"
+    )
+    change_is_last_failed: Series[float] = _feature("history", "1 if the last run of the change failed")
+    change_failed_in_a_row_count: Series[float] = _feature(
+        "history", "failed runs of the change since the last one that passed"
+    )
+    author_ewma_failed_rate: Series[float] = _feature(
+        "history", "failed runs of the author, each run weighing 0.8 of the next"
+    )
+    author_is_last_failed: Series[float] = _feature("history", "1 if the last run of the author failed")
+    author_failed_in_a_row_count: Series[float] = _feature(
+        "history", "failed runs of the author since the last one that passed"
+    )
+    last_run_failure_rate: Series[float] = _feature("run", "share of failed results in the last run")
+    last_5_runs_failure_rate: Series[float] = _feature("run", "share of failed results in the last 5 runs")
+    last_run_results_count: Series[float] = _feature("run", "results of the last run")
+    since_last_run_s: Series[float] = _feature("run", "seconds since the last run became known")
+    is_pull_request: Series[float] = _feature("run", "1 if the run tests a pull request")
+    change_runs_count: Series[float] = _feature("run", "earlier runs of the same change")
+    author_runs_count: Series[float] = _feature("author", "earlier runs of the same author")
+    author_failure_rate: Series[float] = _feature("author", "share of the author's earlier runs with a failure")
+    has_change: Series[float] = _feature("change", "1 if the changed files are known")
+    files_count: Series[float] = _feature("change", "changed files")
+    lines_added_count: Series[float] = _feature("change", "added lines")
+    lines_deleted_count: Series[float] = _feature("change", "deleted lines")
+    source_files_rate: Series[float] = _feature("change", "share of source files in the change")
+    test_files_rate: Series[float] = _feature("change", "share of test files in the change")
+    build_files_rate: Series[float] = _feature("change", "share of build and configuration files in the change")
+    docs_files_rate: Series[float] = _feature("change", "share of documentation files in the change")
+    has_build_file: Series[float] = _feature("change", "1 if a build or configuration file changed")
+    folders_count: Series[float] = _feature("change", "folders with changed files")
+    modules_count: Series[float] = _feature("change", "modules with changed files")
+    mean_churn_30d: Series[float] = _feature("change", "mean number of runs, in 30 days, that touched a changed file")
+    max_churn_30d: Series[float] = _feature("change", "highest number of runs, in 30 days, that touched a changed file")
+    file_failed_rate: Series[float] = _feature("files", "highest share of failed runs among those with a changed file")
+    file_mean_failed_rate: Series[float] = _feature("files", "the same, mean over the changed files")
+    folder_failed_rate: Series[float] = _feature(
+        "files", "highest share of failed runs among those with a changed folder"
+    )
+    new_files_rate: Series[float] = _feature("files", "share of changed files that no run touched before")
+    own_touches_rate: Series[float] = _feature("files", "share of earlier touches of the changed files by the author")
+    file_authors_count: Series[float] = _feature("files", "authors who touched a changed file before, mean over files")
+
+
+def feature_groups(contract: type[pa.DataFrameModel] = TestSelectionFrame) -> dict[str, tuple[str, ...]]:
+    """Names of a frame's features by group, such as history, run, change; in the frame's order."""
     groups: dict[str, list[str]] = {}
-    for name, column in TestSelectionFrame.to_schema().columns.items():
+    for name, column in contract.to_schema().columns.items():
         if column.metadata:
             groups.setdefault(column.metadata["group"], []).append(name)
     return {group: tuple(names) for group, names in groups.items()}
 
 
-def feature_descriptions() -> dict[str, str]:
-    """One line per feature, for reasons and documentation."""
-    described = TestSelectionFrame.to_schema().columns.items()
+def feature_descriptions(contract: type[pa.DataFrameModel] = TestSelectionFrame) -> dict[str, str]:
+    """One line per feature of a frame, for reasons and documentation."""
+    described = contract.to_schema().columns.items()
     return {name: str(column.description) for name, column in described if column.metadata}
 
 
 FEATURES = tuple(feature_descriptions())
-
-# Names a result once the attempts of its run are merged.
-MERGED_RESULT = ["run_id", "variant", "test_id"]
 
 # Counts and ages that only ever grow: they differ between any two periods, so drift says nothing about them.
 GROWING_FEATURES = (
@@ -369,4 +458,8 @@ GROWING_FEATURES = (
     "age_s",
     "author_runs_count",
     "cofailure_count",
+    "runs_count",
+    "runs_since_failed_count",
+    "since_failed_s",
+    "file_authors_count",
 )

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ml.errors import SettingsError
 
 PREFIX = "FOURGATE_"
-MODELS = ("test_selection",)
+MODELS = ("test_selection", "build_risk")
 GATES = ("data_quality", "statistical", "stability", "consistency")
 
 
@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     )
     selection_budget: float = Field(
         0.3, gt=0, le=1, description="share of tests (0..1) that a published selection may run"
+    )
+    author_features: bool = Field(
+        True, description="whether features look at who wrote a change (salted hashes of authors, never names)"
     )
     publish_runs: int = Field(
         20, ge=0, le=100_000, description="runs before as-of that a replay publishes, each as of its start"

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+# Names a result once the attempts of its run are merged.
+MERGED_RESULT = ["run_id", "variant", "test_id"]
+
 
 class Outcome(StrEnum):
     """What one execution of one test ended with."""
@@ -40,10 +43,27 @@ class Status(StrEnum):
 
 
 class Decision(StrEnum):
-    """What a prediction advises for a test."""
+    """What a prediction advises for a test, or for a whole run."""
 
     SELECT = "select"
     SKIP = "skip"
+    RISKY = "risky"
+    OK = "ok"
+
+
+class Objective(StrEnum):
+    """What a model is for, which decides how it is fitted, measured and turned into advice.
+
+    RANKING: the order of the tests of a run; measured by how early failures come, decided within a budget.
+    PROBABILITY: each row's chance to fail; measured by a proper score, decided at a threshold of the model's own.
+    """
+
+    RANKING = "ranking"
+    PROBABILITY = "probability"
+
+
+# Variant and test of a row that stands for its whole run.
+WHOLE_RUN = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +182,38 @@ class Rule:
 class ModelSpec:
     """A model is a declaration: what it predicts, from which features, with which candidates.
 
-    `candidates` maps a name to a function of the seed and the thread count that makes an unfitted estimator.
-    `baselines` maps a name to a function of the frame whose value ranks the tests of a run, highest first.
-    `cost` names the column with the expected duration in seconds, for the cost-aware order; empty if there is none.
+    Attributes:
+        objective: what the model is for.
+        decisions: advice for a row that is chosen (within the budget, or from the threshold on), and for the others.
+        contract: Pandera model of the feature frame; grain (project, run_id, variant, test_id), with `WHOLE_RUN` for
+            variant and test where a row is a run. `failed` is what is predicted.
+        build: makes that frame from an engine with a history, the rows asked for and a context.
+        outcomes: run_id, variant, test_id, started_at, failed, duration_s of the runs named in the engine's table
+            ``published``: what predictions are held against.
+        features: columns that an estimator sees.
+        candidates: name -> function of the seed and the thread count that makes an unfitted estimator.
+        baselines: name -> function of the frame. Ranking: its value ranks the tests of a run, highest first.
+            Probability: its column or columns become a probability by a logistic curve fitted on earlier runs.
+        rules: cases that the consistency gate holds it against.
+        primary_metric: per-run measure and view, such as ``apfd_all``, by which the candidate is chosen.
+        slices: name -> function of the frame that labels each row; no such group of rows may degrade.
+        drift_rows: rows that either period needs for drift to be measured.
+        cost: column with the expected duration in seconds, for the cost-aware order; empty if there is none.
     """
 
     name: str
-    label: str
+    objective: Objective
+    decisions: tuple[Decision, Decision]
+    contract: type[Any]
+    build: Callable[..., pd.DataFrame]
+    outcomes: Callable[..., pd.DataFrame]
     features: tuple[str, ...]
     candidates: Mapping[str, Callable[[int, int], Any]]
-    baselines: Mapping[str, Callable[[pd.DataFrame], pd.Series]]
+    baselines: Mapping[str, Callable[[pd.DataFrame], pd.Series | pd.DataFrame]]
     rules: tuple[Rule, ...]
     primary_metric: str
+    slices: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = field(default_factory=dict)
+    drift_rows: int = 200
     cost: str = ""
 
 

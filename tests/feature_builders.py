@@ -22,7 +22,7 @@ from ml.schemas import FEATURES
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 RUN_TYPES = pa.schema(
-    [(name, pa.string()) for name in ("run_id", "event", "branch", "change_id", "author_id")]
+    [(name, pa.string()) for name in ("run_id", "workflow", "event", "branch", "change_id", "author_id", "status")]
     + [("attempt", pa.int64()), ("started_at", pa.timestamp("us", "UTC")), ("finished_at", pa.timestamp("us", "UTC"))]
 )
 RESULT_TYPES = pa.schema(
@@ -39,7 +39,16 @@ def at(minutes: float) -> datetime:
 
 def run(run_id: str, start: float, end: float | None = None, **about: Any) -> dict[str, Any]:
     """A run that starts and ends so many minutes after `START`."""
-    named = {"attempt": 1, "event": None, "branch": None, "change_id": None, "author_id": None, **about}
+    named = {
+        "attempt": 1,
+        "workflow": None,
+        "event": None,
+        "branch": None,
+        "change_id": None,
+        "author_id": None,
+        "status": None,
+        **about,
+    }
     return {"run_id": run_id, "started_at": at(start), "finished_at": None if end is None else at(end), **named}
 
 

@@ -69,18 +69,20 @@ def run(history: History = None) -> None:
     settings = load_settings()
     folder = _history(settings, history)
     stack = _start(settings)
-    api, model = stack.airflow_api(), MODELS[0]
-    dag_ids = ["collect_ci_data", f"detect_drift_{model}", f"train_{model}", f"publish_{model}"]
+    api = stack.airflow_api()
+    stages = ("detect_drift", "train", "publish")
+    dag_ids = ["collect_ci_data", *(f"{stage}_{model}" for model in MODELS for stage in stages)]
     for dag_id in dag_ids:
         api.wait_for_dag(dag_id, timeout_s=180)
     watch = Watch(api, dag_ids)
     watch.run("collect_ci_data", {"history": str(folder)})
-    if not watch.was_started_by_asset(f"train_{model}"):  # drift of the new history may have started it already
-        watch.run(f"train_{model}", {})
-    if not is_published(load_settings(), model):
-        watch.run(f"publish_{model}", {})
+    for model in MODELS:
+        if not watch.was_started_by_asset(f"train_{model}"):  # drift of the new history may have started it already
+            watch.run(f"train_{model}", {})
+        if not is_published(load_settings(), model):
+            watch.run(f"publish_{model}", {})
     tasks = list(watch.tasks())
-    print_summary(load_settings(), model, tasks, time.monotonic() - began)
+    print_summary(load_settings(), MODELS, tasks, time.monotonic() - began)
     _print_addresses(stack)
     failed = [f"{task['dag_id']}.{task['task_id']}" for task in tasks if task["state"] == "failed"]
     if failed:

@@ -16,9 +16,10 @@ def is_published(settings: Settings, model: str) -> bool:
     return all(project["is_published"] for project in reporting.status(settings, model)["projects"])
 
 
-def print_summary(settings: Settings, model: str, tasks: Sequence[Mapping[str, Any]], wall_s: float) -> None:
+def print_summary(settings: Settings, models: Sequence[str], tasks: Sequence[Mapping[str, Any]], wall_s: float) -> None:
     """Top predictions, verdicts, champion against baselines, wall time per stage."""
-    print_status(reporting.status(settings, model))
+    for model in models:
+        print_status(reporting.status(settings, model))
     rows = [
         (task["dag_id"], task["task_id"], task["state"], f"{task['duration']:.1f}")
         for task in sorted(tasks, key=lambda task: str(task["start_date"]))

@@ -1,4 +1,4 @@
-"""Point-in-time features of tests: one row per (run, variant, test), from facts known before the run started.
+"""Point-in-time features: one row per (run, variant, test), or per run, from facts known before the run started.
 
 `known_at` of a run is its finish (its start if unknown). A feature of run R uses facts with known_at < R.started_at:
 runs with the same timestamp never see each other, and no run sees itself. Attempts of a run are merged first.
@@ -9,12 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ml.features import changes, facts, neighbours, pairs, test_history
+from ml.features import build_history, changes, facts, neighbours, pairs, test_history
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
-from ml.schemas import TestSelectionFrame, columns
+from ml.schemas import BuildRiskFrame, TestSelectionFrame, columns
+from ml.spec import WHOLE_RUN
 
 KEYS = ("query_no", "series_no", "outcome")
-__all__ = ["NEXT_RUN", "Context", "Queries", "build"]
+__all__ = ["NEXT_RUN", "Context", "Queries", "build", "build_runs", "outcomes", "run_outcomes"]
 
 
 def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -38,6 +39,67 @@ def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     pairs.prepare(engine)
     neighbours.prepare(engine)
     return _named(engine, queries.project)
+
+
+def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
+    """Compute the features of whole runs; arguments as for `build`.
+
+    Returns:
+        A frame as `BuildRiskFrame` describes it, ordered by started_at, run_id. In training, the runs whose outcome is
+        known; predictions have null `failed`, `duration_s` and `known_at`.
+    """
+    facts.prepare_runs(engine, queries, context)
+    pairs.register_paths(engine)
+    changes.prepare_runs(engine, context)
+    build_history.prepare(engine, context)
+    known = "WHERE o.failed IS NOT NULL" if queries.runs is None else ""
+    found = engine.fetch(
+        f"""
+        SELECT q.run_id, q.started_us, q.known_us, o.failed, {_columns(build_history.COLUMNS | changes.RUN_COLUMNS)}
+        FROM {build_history.JOINS} {known} ORDER BY q.query_no
+        """
+    )
+    frame = _whole_runs(found).assign(
+        project=np.full(len(found), queries.project, dtype=object), previous_failed=found["is_last_failed"] == 1
+    )
+    return frame[columns(BuildRiskFrame)]
+
+
+def _whole_runs(found: pd.DataFrame) -> pd.DataFrame:
+    """Rows with started_us, known_us and failed (0, 1 or null) as rows of whole runs."""
+    started, known = _moments(found["started_us"]), _moments(found["known_us"])
+    failed = found["failed"].to_numpy(np.float64, na_value=np.nan)
+    everything = np.full(len(found), WHOLE_RUN, dtype=object)
+    return found.assign(
+        run_id=found["run_id"].astype(object),
+        variant=everything,
+        test_id=everything,
+        started_at=started,
+        known_at=known,
+        failed=pd.arrays.BooleanArray(failed == 1, np.isnan(failed)),
+        duration_s=(known - started).total_seconds().to_numpy(np.float64),
+    )
+
+
+def outcomes(engine: Engine, context: Context) -> pd.DataFrame:
+    """Merged results of the runs named in ``published``: run_id, variant, test_id, started_at, failed, duration_s."""
+    return engine.fetch(
+        """
+        SELECT t.run_id, t.variant, t.test_id, MIN(r.started_at) AS started_at,
+            BOOL_OR(t.outcome IN ('failed', 'error')) AS failed, MAX(t.duration_s) AS duration_s
+        FROM test_results t JOIN published p ON p.run_id = t.run_id JOIN runs r ON r.run_id = t.run_id
+        WHERE t.outcome <> 'skipped' GROUP BY t.run_id, t.variant, t.test_id
+        """
+    )
+
+
+def run_outcomes(engine: Engine, context: Context) -> pd.DataFrame:
+    """Outcomes of the runs named in ``published``, as `build_runs` labels them; columns as of `outcomes`."""
+    facts.prepare_runs(engine, Queries.training(""), context)
+    build_history.store_outcomes(engine)
+    found = engine.fetch(build_history.OUTCOMES)
+    names = ["run_id", "variant", "test_id", "started_at", "failed", "duration_s"]
+    return _whole_runs(found)[names].astype({"failed": bool})
 
 
 def _select() -> str:

@@ -46,11 +46,16 @@ RUN_JOINS = "run_context AS c LEFT JOIN change_size AS s ON s.query_no = c.query
 
 def prepare(engine: Engine, context: Context) -> None:
     """Create the tables that `JOINS` names: per query run, and per query and test of the same change."""
+    prepare_runs(engine, context)
+    store_failures_by(engine, "change", "change_key")
+
+
+def prepare_runs(engine: Engine, context: Context) -> None:
+    """Create the tables that `RUN_JOINS` names: what is the same for all tests of a run."""
     _store_touches(engine, context)
     _store_size(engine)
     _store_run_states(engine)
     _store_run_context(engine)
-    store_failures_by(engine, "change", "change_key")
 
 
 def _store_touches(engine: Engine, context: Context) -> None:

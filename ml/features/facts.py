@@ -20,26 +20,34 @@ from ml.features.queries import EPOCH, NEXT_RUN, Context, Engine, Queries
 from ml.spec import Interval
 
 TRUNKS = ("main", "master", "trunk", "develop")
-DESCRIPTION = ("event", "branch", "change_id", "author_id")
+DESCRIPTION = ("event", "branch", "workflow", "change_id", "author_id")
 
 
 def prepare(engine: Engine, queries: Queries, context: Context) -> None:
     """Create the tables of this module from the views runs, test_results and changed_files."""
-    _store_runs(engine)
+    prepare_runs(engine, queries, context)
+    if queries.runs is None:
+        _store_training_queries(engine)
+    else:
+        _store_alive_queries(engine, context)
+
+
+def prepare_runs(engine: Engine, queries: Queries, context: Context) -> None:
+    """Create all of them but ``query``: what features of whole runs need."""
+    _store_runs(engine, context)
     _store_executions(engine)
     _store_run_results(engine, context)
     if queries.runs is None:
         _store_training_runs(engine, queries.interval)
     else:
-        _store_given_runs(engine, queries)
-        _store_alive_queries(engine, context)
+        _store_given_runs(engine, queries, context)
 
 
 def _in(values: tuple[str, ...]) -> str:
     return "(" + ", ".join(f"'{value}'" for value in values) + ")"
 
 
-def _store_runs(engine: Engine) -> None:
+def _store_runs(engine: Engine, context: Context) -> None:
     """A run with several attempts starts with the first and is known with the last."""
     engine.store(
         "run",
@@ -49,10 +57,16 @@ def _store_runs(engine: Engine) -> None:
         FROM (
             SELECT run_id, MIN(EPOCH_US(started_at)) AS started_us,
                 MAX(EPOCH_US(COALESCE(finished_at, started_at))) AS known_us,
-                MAX(event) AS event, MAX(branch) AS branch, MAX(change_id) AS change_id, MAX(author_id) AS author_id
+                MAX(event) AS event, MAX(branch) AS branch, MAX(change_id) AS change_id, MAX(workflow) AS workflow,
+                {_author("MAX(author_id)", context)} AS author_id
             FROM runs GROUP BY run_id)
         """,
     )
+
+
+def _author(value: str, context: Context) -> str:
+    """Null for everyone where features must not look at authors."""
+    return value if context.author_features else "CAST(NULL AS VARCHAR)"
 
 
 def _change_key(branch: str, change_id: str) -> str:
@@ -107,8 +121,8 @@ def _store_training_runs(engine: Engine, interval: Interval) -> None:
         "query_run",
         f"""
         SELECT CAST(ROW_NUMBER() OVER (ORDER BY r.run_no) AS INTEGER) AS query_no, r.run_no, r.run_id, r.started_us,
-            r.known_us, r.started_us AS at_us, r.event, r.change_key, r.author_id
-        FROM run AS r JOIN run_result AS c ON c.run_no = r.run_no {where}
+            r.known_us, r.started_us AS at_us, r.event, r.branch, r.workflow, r.change_key, r.author_id
+        FROM run AS r {where}
         """,
     )
     engine.store(
@@ -118,6 +132,9 @@ def _store_training_runs(engine: Engine, interval: Interval) -> None:
         FROM changed_files AS c JOIN query_run AS q ON q.run_id = c.run_id GROUP BY q.query_no, c.path
         """,
     )
+
+
+def _store_training_queries(engine: Engine) -> None:
     engine.store(
         "query",
         """
@@ -129,7 +146,7 @@ def _store_training_runs(engine: Engine, interval: Interval) -> None:
     )
 
 
-def _store_given_runs(engine: Engine, queries: Queries) -> None:
+def _store_given_runs(engine: Engine, queries: Queries, context: Context) -> None:
     after = _us(queries.as_of or EPOCH) + 1
     engine.register_frame("given_run", _given_runs(queries, after))
     engine.register_frame("given_file", _given_files(queries))
@@ -138,10 +155,12 @@ def _store_given_runs(engine: Engine, queries: Queries) -> None:
         f"""
         SELECT CAST(ROW_NUMBER() OVER (ORDER BY started_us, run_id) AS INTEGER) AS query_no, NULL AS run_no, run_id,
             started_us, CAST(NULL AS BIGINT) AS known_us, LEAST(started_us, {after}) AS at_us, event,
-            {_change_key("branch", "change_id")} AS change_key, author_id
+            branch, workflow, {_change_key("branch", "change_id")} AS change_key, author_id
         FROM (
             SELECT g.run_id, g.started_us, COALESCE(g.event, r.event) AS event, COALESCE(g.branch, r.branch) AS branch,
-                COALESCE(g.change_id, r.change_id) AS change_id, COALESCE(g.author_id, r.author_id) AS author_id
+                COALESCE(g.change_id, r.change_id) AS change_id,
+                COALESCE(g.workflow, r.workflow) AS workflow,
+                {_author("COALESCE(g.author_id, r.author_id)", context)} AS author_id
             FROM given_run AS g LEFT JOIN run AS r ON r.run_id = g.run_id)
         """,
     )

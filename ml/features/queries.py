@@ -39,11 +39,13 @@ class Context:
         outage_share: A run with a larger share (0..1) of failed results tells nothing about its change.
         alive_runs: A test counts as known while it was executed in this many latest runs of its variant.
         max_files: Larger changes tell nothing about single files.
+        author_features: Whether features look at who wrote a change.
     """
 
     outage_share: float = 0.5
     alive_runs: int = 50
     max_files: int = 200
+    author_features: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Queries:
 
         Args:
             project: Name of the project.
-            runs: One row per run: run_id, started_at; event, branch, change_id, author_id where known.
+            runs: One row per run: run_id, started_at; event, branch, workflow, change_id, author_id where known.
                 What is missing is taken from the run of that id in the history.
             as_of: Facts known later than this never count; the next run starts right after it.
             changed_files: run_id, path, added, deleted of given runs; None takes those of the history.

@@ -10,11 +10,18 @@ from numpy.typing import ArrayLike
 
 from ml.errors import NotEnoughData
 from ml.gates.checks import at_least, at_most, conclude, finite, reported
-from ml.gates.evidence import CANDIDATE, CHAMPION, ConsistencyEvidence, RuleOutcome, probability_column, score_column
+from ml.gates.evidence import (
+    CANDIDATE,
+    CHAMPION,
+    ConsistencyEvidence,
+    RuleOutcome,
+    columns_of,
+    probability_column,
+    score_column,
+)
 from ml.gates.thresholds import ConsistencyLimits
-from ml.metrics import MIN_RESULTS, Bools, Floats, budget_count
-from ml.schemas import MERGED_RESULT
-from ml.spec import Check, RuleKind, Verdict
+from ml.metrics import MIN_RESULTS, Bools, Floats, chosen_rows
+from ml.spec import MERGED_RESULT, Check, Objective, RuleKind, Verdict
 
 GATE = "consistency"
 BREACH = {
@@ -115,11 +122,19 @@ def _champion_checks(evidence: ConsistencyEvidence, limits: ConsistencyLimits) -
         yield reported("champions_compared", 0, "there is no champion: rank correlation, PSI and decisions not judged")
         return
     rows, budget = evidence.rows, evidence.budget
-    detail = "Spearman, median over runs"
-    yield at_least("rank_correlation", lambda: rank_correlation(rows), limits.min_rank_correlation, detail)
+    is_ranking = evidence.objective is Objective.RANKING
+    # Probabilities are compared over all rows: one row of a run has no order.
+    compared, over = (rows, "median over runs") if is_ranking else (rows.assign(run_id="all"), "over all rows")
+    yield at_least(
+        "rank_correlation", lambda: rank_correlation(compared), limits.min_rank_correlation, f"Spearman, {over}"
+    )
     yield at_most("psi", lambda: _shift(rows, limits), limits.max_psi, "shift of probabilities against the champion")
-    detail = f"share of tests that only one of the two selects within {budget:.0%}"
-    yield at_most("flipped_share", lambda: flipped_share(rows, budget), limits.max_flipped_share, detail)
+    if is_ranking:
+        detail = f"share of tests that only one of the two selects within {budget:.0%}"
+        yield at_most("flipped_share", lambda: flipped_share(rows, budget), limits.max_flipped_share, detail)
+    else:
+        detail = "share of rows that only one of the two calls risky, each at its own threshold"
+        yield at_most("flipped_share", lambda: flipped_choices(rows), limits.max_flipped_share, detail)
 
 
 def rank_correlation(rows: pd.DataFrame) -> float:
@@ -166,12 +181,19 @@ def flipped_share(rows: pd.DataFrame, budget: float) -> float:
     return float((_selected(rows, CANDIDATE, budget) != _selected(rows, CHAMPION, budget)).mean())
 
 
+def flipped_choices(rows: pd.DataFrame) -> float:
+    """Share of rows that exactly one of candidate and champion chose.
+
+    Raises:
+        NotEnoughData: a choice is missing.
+    """
+    one, other = (finite(rows, columns_of(name).chosen) for name in (CANDIDATE, CHAMPION))
+    return float((one != other).mean())
+
+
 def _selected(rows: pd.DataFrame, name: str, budget: float) -> Bools:
-    keys = rows[["run_id", "test_id", "variant"]].reset_index(drop=True).assign(score=_scores(rows, name))
-    ordered = keys.sort_values(["score", "variant", "test_id"], ascending=[False, True, True], kind="stable")
-    position = ordered.groupby("run_id").cumcount().reindex(keys.index)
-    allowed = keys.groupby("run_id")["test_id"].transform("size").map(lambda count: budget_count(count, budget))
-    return (position < allowed).to_numpy(bool)
+    _scores(rows, name)
+    return chosen_rows(Objective.RANKING, rows, columns_of(name), budget)
 
 
 def _scores(rows: pd.DataFrame, name: str) -> Floats:

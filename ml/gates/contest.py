@@ -7,25 +7,35 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ml.errors import NotEnoughData
+from ml.errors import NotEnoughData, SettingsError
 from ml.gates.checks import finite
-from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, RankingEvidence, score_column
+from ml.gates.evidence import (
+    ANCHOR,
+    CANDIDATE,
+    CHAMPION,
+    RankingEvidence,
+    columns_of,
+    probability_column,
+    score_column,
+)
 from ml.gates.thresholds import StatisticalLimits
-from ml.metrics import Floats, Ints, block_length, block_resamples, interval, ranking_by_run
-from ml.spec import Measure
+from ml.metrics import MEASURES, Floats, Ints, block_length, block_resamples, interval, measures_by_run
+from ml.spec import Measure, Objective
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
     """Time-ordered runs that count, with a value per run for each name; attributes other than `values`:
 
-    `change_recall` of the candidate per run; `missing` maps a name without values to the reason; `resamples` (count,
-    n) are shared by every comparison; `block_length` in runs.
+    `change_recall` of the candidate per run, NaN where nothing failed; `failing_count` runs with a failure; `missing`
+    maps a name without values to the reason; `resamples` (count, n) are shared by every comparison; `block_length` in
+    runs.
     """
 
     run_ids: tuple[str, ...]
     values: Mapping[str, Floats]
     change_recall: Floats
+    failing_count: int
     missing: Mapping[str, str]
     resamples: Ints
     block_length: int
@@ -73,7 +83,15 @@ def hold_contest(evidence: RankingEvidence, limits: StatisticalLimits, extra: It
     """Measure the candidate, its champion, anchor and baselines, and the names in `extra`, run by run.
 
     The resamples are empty, of shape (0, 0), when no run counts.
+
+    Raises:
+        SettingsError: the metric of the thresholds is not one of the model's objective.
     """
+    known = MEASURES[evidence.objective]
+    if limits.metric not in known:
+        raise SettingsError(
+            f"statistical.metric = {limits.metric!r} does not measure a {evidence.objective}; right: {', '.join(known)}"
+        )
     names = [*rivals(evidence), *extra]
     frames, missing = _ranked(evidence.rows, [CANDIDATE, *names], evidence, limits)
     values = {name: frame[limits.metric].to_numpy(np.float64) for name, frame in frames.items()}
@@ -85,6 +103,7 @@ def hold_contest(evidence: RankingEvidence, limits: StatisticalLimits, extra: It
         run_ids=() if first is None else tuple(first["run_id"]),
         values=values,
         change_recall=np.empty(0) if first is None else first["change_recall"].to_numpy(np.float64),
+        failing_count=0 if first is None else int((first["failure_count"] > 0).sum()),
         missing=missing,
         resamples=block_resamples(count, length, limits.resamples, evidence.seed) if count else none,
         block_length=length,
@@ -128,14 +147,18 @@ def strongest_baseline(evidence: RankingEvidence, limits: StatisticalLimits, con
     return max(means, key=lambda name: (means[name], name))
 
 
-def usable_scores(rows: pd.DataFrame, name: str, baselines: Iterable[str]) -> Floats:
-    """The scores to rank by; a baseline may leave a test without one (it never ran before), which then goes last.
+def usable_scores(rows: pd.DataFrame, name: str, evidence: RankingEvidence) -> Floats:
+    """The probabilities, or the scores to rank by.
+
+    A baseline of a ranking may leave a test without a score (it never ran before), which then goes last.
 
     Raises:
         NotEnoughData: the column is missing, a model left a score out, or a baseline left out all.
     """
+    if evidence.objective is Objective.PROBABILITY:
+        return finite(rows, probability_column(name))
     column = score_column(name)
-    if name not in baselines or column not in rows.columns or not rows[column].notna().any():
+    if name not in evidence.baselines or column not in rows.columns or not rows[column].notna().any():
         return finite(rows, column)
     return rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -158,8 +181,10 @@ def _ranked(
     missing: dict[str, str] = {}
     for name in names:
         try:
-            usable_scores(rows, name, evidence.baselines)
-            frames[name] = ranking_by_run(rows, score_column(name), limits.view, budget=evidence.budget)
+            usable_scores(rows, name, evidence)
+            frames[name] = measures_by_run(
+                evidence.objective, rows, columns_of(name), limits.view, budget=evidence.budget
+            )
         except NotEnoughData as reason:
             missing[name] = str(reason)
     return frames, missing

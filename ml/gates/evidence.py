@@ -6,7 +6,9 @@ The frames hold one project. Columns of judged rows, one row per (run_id, varian
   duration_s (s, may be NaN), optionally test_age_days (days since the test was first seen, may be NaN)
 - ``score:<name>`` (higher runs first) and ``probability:<name>`` (0..1), where a name is `candidate`, `champion`,
   `anchor`, a baseline or a refit; `score_column` and `probability_column` spell them. A null is refused, except in
-  the score of a baseline: a test that never ran before goes last
+  the score of a baseline of a ranking: a test that never ran before goes last. For a model of probabilities the
+  baselines have a probability too, and ``chosen:<name>`` (bool) says what the candidate and the champion advised
+- ``slice:<dimension>`` (str): the slice that a row belongs to, for each dimension that the model names
 """
 
 from collections.abc import Mapping
@@ -18,12 +20,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.spec import Interval, RuleKind, Split
+from ml.metrics import Columns
+from ml.spec import Interval, Objective, RuleKind, Split
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 ANCHOR = "anchor"
 SUITE = "suite"
+SLICE = "slice:"
 TEST_AGE_DAYS = "test_age_days"
 
 
@@ -37,6 +41,11 @@ def probability_column(name: str) -> str:
     return f"probability:{name}"
 
 
+def columns_of(name: str) -> Columns:
+    """Columns of a contestant."""
+    return Columns(score_column(name), probability_column(name), f"chosen:{name}")
+
+
 @dataclass(frozen=True, slots=True)
 class QualityEvidence:
     """What the candidate was trained and tested on.
@@ -44,7 +53,7 @@ class QualityEvidence:
     Attributes:
         batches: one row per batch of the snapshot: score (0..1), result_count (accepted rows), rejected_count.
         train_rows: rows of the fit period; train_failures: failed rows among them.
-        test_rows: rows of the test period; test_failing_runs: its runs that count for ranking.
+        test_rows: rows of the test period; test_failing_runs: its failing runs that count.
         null_rates: share of nulls (0..1) per feature over the training frame.
         contract_violations: rows of the feature frame that break its contract; None when it was not checked.
         clock: ``wall`` or ``history``, as in the settings; only by the wall clock can data be stale.
@@ -83,6 +92,7 @@ class RankingEvidence:
         budget: share of tests (0..1) that a selection may run.
         has_champion: whether there is one; champion_age_days: days since its promotion, None without.
         has_drift: whether a drift report asked for this training.
+        objective: what the model is for; it says how a run is measured.
     """
 
     rows: pd.DataFrame
@@ -95,6 +105,7 @@ class RankingEvidence:
     has_champion: bool = False
     champion_age_days: float | None = None
     has_drift: bool = False
+    objective: Objective = Objective.RANKING
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,7 @@ class ConsistencyEvidence:
         rules: outcome of each rule case by its name.
         contract_violations: rows that the contract of predictions would refuse; None when it was not checked.
         budget: share of tests (0..1) that a selection may run.
+        objective: what the model is for; it says which rows are compared and what is advised.
     """
 
     rows: pd.DataFrame
@@ -138,6 +150,7 @@ class ConsistencyEvidence:
     contract_violations: int | None
     budget: float
     has_champion: bool = False
+    objective: Objective = Objective.RANKING
 
 
 Evidence = QualityEvidence | RankingEvidence | StabilityEvidence | ConsistencyEvidence

@@ -1,8 +1,9 @@
-"""No project, suite, variant or test age may lose what the whole gains.
+"""No project, suite, variant, test age or other slice may lose what the whole gains.
 
 A failing result's position in its run, ``1 - (rank - 1/2) / n``, is its own share of APFD (the mean over a run's
 failing results is APFD). A slice is measured by the positions of its failing results in the whole run's ranking, so
-that a slice too small to be ranked on its own still counts.
+that a slice too small to be ranked on its own still counts. For a model of probabilities every row counts, with its
+quadratic score ``1 - (p - failed)^2``.
 """
 
 import math
@@ -16,17 +17,25 @@ from scipy import stats
 
 from ml.gates.checks import at_least, reported
 from ml.gates.contest import Contest
-from ml.gates.evidence import CANDIDATE, SUITE, TEST_AGE_DAYS, score_column
+from ml.gates.evidence import (
+    CANDIDATE,
+    SLICE,
+    SUITE,
+    TEST_AGE_DAYS,
+    RankingEvidence,
+    probability_column,
+    score_column,
+)
 from ml.gates.thresholds import StabilityLimits
 from ml.metrics import Floats, Ints, View
-from ml.spec import Check
+from ml.spec import MERGED_RESULT, Check, Objective
 
 SEPARATORS = re.compile(r"[./\\:#]+")
 
 
 @dataclass(frozen=True, slots=True)
 class SliceTest:
-    """One slice: mean lead per run over the rival, in runs and position (0..1), and the p-value of "it lost"."""
+    """One slice: mean lead per run over the rival (0..1), runs, and the p-value of "it lost"."""
 
     name: str
     run_count: int
@@ -34,15 +43,8 @@ class SliceTest:
     p_value: float
 
 
-def slice_checks(rows: pd.DataFrame, rival: str, contest: Contest, limits: StabilityLimits, view: View) -> list[Check]:
-    """One check per slice with enough runs, Holm-corrected together; smaller slices are reported, not judged.
-
-    Raises:
-        NotEnoughData: candidate or rival have no scores, with the reason.
-    """
-    for name in (CANDIDATE, rival):
-        contest.of(name)
-    leads = _leads_by_slice(rows, rival, contest.run_ids, limits, view)
+def slice_checks(leads: Mapping[str, Floats], rival: str, contest: Contest, limits: StabilityLimits) -> list[Check]:
+    """One check per slice with enough runs, Holm-corrected together; smaller slices are reported, not judged."""
     counts = {name: int(np.isfinite(lead).sum()) for name, lead in leads.items()}
     enough = {name: lead for name, lead in leads.items() if counts[name] >= limits.min_slice_runs}
     tests = loss_tests(enough, contest.resamples, limits.slice_margin)
@@ -110,13 +112,23 @@ def holm(p_values: list[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _leads_by_slice(
-    rows: pd.DataFrame, rival: str, run_ids: tuple[str, ...], limits: StabilityLimits, view: View
+def slice_leads(
+    evidence: RankingEvidence, rival: str, contest: Contest, limits: StabilityLimits, view: View
 ) -> dict[str, Floats]:
+    """Slice -> the candidate's mean lead over a rival in each run of the contest, NaN where the slice has no row.
+
+    Raises:
+        NotEnoughData: candidate or rival have no scores, with the reason.
+    """
+    for name in (CANDIDATE, rival):
+        contest.of(name)
+    rows, run_ids = evidence.rows, contest.run_ids
     kept = rows.loc[~rows["previous_failed"].to_numpy(bool)] if view == "new" else rows
     kept = kept[kept["run_id"].isin(run_ids)].reset_index(drop=True)
-    lead = _positions(kept, CANDIDATE) - _positions(kept, rival)
-    failing = kept["failed"].to_numpy(bool)
+    is_ranking = evidence.objective is Objective.RANKING
+    value = _positions if is_ranking else _quadratic_scores
+    lead = value(kept, CANDIDATE) - value(kept, rival)
+    failing = kept["failed"].to_numpy(bool) if is_ranking else np.ones(len(kept), dtype=bool)
     leads: dict[str, Floats] = {}
     for dimension, labels in _dimensions(kept, limits):
         table = lead[failing].groupby([labels[failing], kept.loc[failing, "run_id"]]).mean().unstack()
@@ -138,18 +150,24 @@ def _dimensions(rows: pd.DataFrame, limits: StabilityLimits) -> Iterator[tuple[s
         age = rows[TEST_AGE_DAYS]
         labels = np.where(age.isna(), "unknown", np.where(age < limits.new_test_age_days, "new", "old"))
         yield "test_age", pd.Series(labels, index=rows.index)
+    for column in rows.columns[rows.columns.str.startswith(SLICE)]:
+        yield str(column).removeprefix(SLICE), rows[column]
 
 
 def _positions(rows: pd.DataFrame, name: str) -> pd.Series:
     """Position of each row in its run's ranking, in 0..1, the first near 1; ties and nulls go as in `ml.metrics`."""
-    keys = rows[["run_id", "variant", "test_id"]].assign(score=rows[score_column(name)])
+    keys = rows[MERGED_RESULT].assign(score=rows[score_column(name)])
     ordered = keys.sort_values(["score", "variant", "test_id"], ascending=[False, True, True], kind="stable")
     rank = ordered.groupby("run_id").cumcount().reindex(rows.index) + 1
     return 1 - (rank - 0.5) / rows.groupby("run_id")["test_id"].transform("size")
 
 
+def _quadratic_scores(rows: pd.DataFrame, name: str) -> pd.Series:
+    return 1 - (rows[probability_column(name)] - rows["failed"].astype(np.float64)) ** 2
+
+
 def _judged(test: SliceTest, p_value: float, rival: str, limits: StabilityLimits) -> Check:
-    detail = f"Holm-corrected p that it lost more than {limits.slice_margin:g} of position against {rival}; "
+    detail = f"Holm-corrected p that it lost more than {limits.slice_margin:g} against {rival}; "
     return at_least(
         f"slice:{test.name}", p_value, limits.slice_alpha, f"{detail}lead {test.lead:+.4f} over n={test.run_count} runs"
     )

@@ -9,7 +9,7 @@ from ml.errors import NotEnoughData
 from ml.gates.checks import at_least, at_most, conclude, finite
 from ml.gates.contest import Contest, hold_contest, strongest_baseline
 from ml.gates.evidence import CANDIDATE, CHAMPION, RankingEvidence, StabilityEvidence, probability_column
-from ml.gates.slices import slice_checks
+from ml.gates.slices import slice_checks, slice_leads
 from ml.gates.statistical import enough_runs
 from ml.gates.thresholds import StabilityLimits, StatisticalLimits
 from ml.metrics import Bools, Floats, brier, ece
@@ -74,7 +74,8 @@ def _slice_checks(
     """Against the champion; with none, against the baseline that was strongest on earlier rows."""
     try:
         rival = CHAMPION if evidence.has_champion else strongest_baseline(evidence, ranking, contest)
-        return slice_checks(evidence.rows, rival, contest, limits, ranking.view)
+        leads = slice_leads(evidence, rival, contest, limits, ranking.view)
+        return slice_checks(leads, rival, contest, limits)
     except NotEnoughData as reason:
         return [at_least("slices", None, limits.slice_alpha, str(reason))]
 

@@ -17,7 +17,7 @@ from ml.gates.contest import Contest, hold_contest
 from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, RankingEvidence, probability_column
 from ml.gates.thresholds import StatisticalLimits
 from ml.metrics import Bools, pr_auc
-from ml.spec import Check, Interval, Measure, Verdict
+from ml.spec import Check, Interval, Measure, Objective, Verdict
 
 GATE = "statistical"
 ROUTE = "route"
@@ -69,7 +69,7 @@ def route(verdict: Verdict) -> str:
 
 def enough_runs(contest: Contest, limits: StatisticalLimits) -> Check:
     """Whether enough runs with failures count; says how many are needed and there are, or why there are none."""
-    needed, has = limits.min_failing_runs, contest.run_count
+    needed, has = limits.min_failing_runs, contest.failing_count
     reason = f" ({contest.missing[CANDIDATE]})" if CANDIDATE in contest.missing else ""
     measured = None if reason else has
     return at_least(FAILING_RUNS, measured, needed, f"needs {needed} runs with failures, has {has}{reason}")
@@ -162,8 +162,11 @@ def _floor_checks(evidence: RankingEvidence, contest: Contest, limits: Statistic
     rate = float(failed.mean())
     detail = f"times the failure rate of {rate:.4f}"
     yield at_least("pr_auc_lift", lambda: _lift(evidence, failed, rate), limits.min_pr_auc_lift, detail)
-    detail = f"share of {contest.run_count} faulty runs seen within {evidence.budget:.0%} of the tests"
-    yield at_least("change_recall", float(np.mean(contest.change_recall)), limits.min_change_recall, detail)
+    is_ranking = evidence.objective is Objective.RANKING
+    how = f"seen within {evidence.budget:.0%} of the tests" if is_ranking else "called risky"
+    detail = f"share of {contest.failing_count} faulty runs {how}"
+    known = contest.change_recall[np.isfinite(contest.change_recall)]
+    yield at_least("change_recall", float(known.mean()) if len(known) else None, limits.min_change_recall, detail)
 
 
 def _lift(evidence: RankingEvidence, failed: Bools, rate: float) -> float:

@@ -17,8 +17,16 @@ Amount = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
-RankingMetric = Literal[
-    "apfd", "apfdc", "napfd", "napfd_time", "test_recall", "test_recall_time", "change_recall", "change_recall_time"
+RunMetric = Literal[
+    "apfd",
+    "apfdc",
+    "napfd",
+    "napfd_time",
+    "test_recall",
+    "test_recall_time",
+    "change_recall",
+    "change_recall_time",
+    "quadratic_score",
 ]
 
 
@@ -49,7 +57,7 @@ class DataQualityLimits(_Limits):
 class StatisticalLimits(_Limits):
     """Limits of the statistical gate, and the metric that the stability gate shares."""
 
-    metric: RankingMetric
+    metric: RunMetric
     view: View
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     resamples: Annotated[int, Field(ge=200, le=100_000)]

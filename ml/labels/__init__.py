@@ -11,7 +11,8 @@ import pandas as pd
 
 from ml.labels.evidence import Engine, collect, executions
 from ml.labels.judging import judge
-from ml.schemas import MERGED_RESULT, FailureLabels, columns
+from ml.schemas import FailureLabels, columns
+from ml.spec import MERGED_RESULT
 
 LEAST_MOVE = 0.05
 _MOMENT = "datetime64[us, UTC]"

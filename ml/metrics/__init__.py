@@ -1,7 +1,15 @@
 """Measures of a ranking and of a probability, and their intervals. Pure functions of arrays and frames."""
 
 from ml.metrics.intervals import block_bootstrap, block_length, block_resamples, interval, paired_difference
-from ml.metrics.probability import Sample, best_threshold, brier, ece, f1, pr_auc
+from ml.metrics.objectives import (
+    MEASURES,
+    PROBABILITY_COLUMNS,
+    Columns,
+    chosen_rows,
+    measures_by_run,
+    probability_by_run,
+)
+from ml.metrics.probability import Sample, auc, best_threshold, brier, ece, f1, pr_auc
 from ml.metrics.ranking import (
     affordable_count,
     apfd,
@@ -15,9 +23,12 @@ from ml.metrics.ranking import (
 from ml.metrics.runs import MIN_RESULTS, RANKING_COLUMNS, Bools, Floats, Ints, View, ranking_by_run, selection_curve
 
 __all__ = [
+    "MEASURES",
     "MIN_RESULTS",
+    "PROBABILITY_COLUMNS",
     "RANKING_COLUMNS",
     "Bools",
+    "Columns",
     "Floats",
     "Ints",
     "Sample",
@@ -25,6 +36,7 @@ __all__ = [
     "affordable_count",
     "apfd",
     "apfdc",
+    "auc",
     "best_threshold",
     "block_bootstrap",
     "block_length",
@@ -32,12 +44,15 @@ __all__ = [
     "brier",
     "budget_count",
     "change_recall",
+    "chosen_rows",
     "ece",
     "f1",
     "interval",
+    "measures_by_run",
     "napfd",
     "paired_difference",
     "pr_auc",
+    "probability_by_run",
     "ranking_by_run",
     "selection_curve",
     "selection_rate",

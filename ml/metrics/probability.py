@@ -34,6 +34,18 @@ class Sample:
         precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
         return float((np.diff(found, prepend=0.0) * precision).sum() / found[-1])
 
+    def auc(self, weight: ArrayLike | None = None) -> float:
+        """See `auc`."""
+        count = self._counts(weight)
+        failed, passed = self._truth * count, (1 - self._truth) * count
+        pairs = failed.sum() * passed.sum()
+        if pairs == 0:
+            return math.nan
+        starts = np.unique(self._firsts)
+        ties_failed, ties_passed = np.add.reduceat(failed, starts), np.add.reduceat(passed, starts)
+        below = np.cumsum(ties_passed) - ties_passed
+        return float((ties_failed * (below + ties_passed / 2)).sum() / pairs)
+
     def brier(self, weight: ArrayLike | None = None) -> float:
         """See `brier`."""
         count = self._counts(weight)
@@ -66,6 +78,15 @@ def pr_auc(failed: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None)
     return Sample(failed, score).pr_auc(weight)
 
 
+def auc(failed: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """Chance that a failed row has a higher score than a passed one, ties counting half; 0.5 for a random order.
+
+    Hanley and McNeil, "The meaning and use of the area under a ROC curve", Radiology 143(1), 1982. NaN unless both
+    outcomes occur.
+    """
+    return Sample(failed, score).auc(weight)
+
+
 def brier(failed: ArrayLike, probability: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Mean of ``(probability - failed)^2``, 0 is best. Brier, Monthly Weather Review 78, 1950. NaN without rows."""
     return Sample(failed, probability).brier(weight)
@@ -81,12 +102,11 @@ def ece(failed: ArrayLike, probability: ArrayLike, weight: ArrayLike | None = No
     return Sample(failed, probability).ece(weight, bins)
 
 
-def f1(failed: ArrayLike, probability: ArrayLike, threshold: float) -> float:
+def f1(failed: ArrayLike, probability: ArrayLike, threshold: float, weight: ArrayLike | None = None) -> float:
     """F1 of the rule ``probability >= threshold``: ``2 TP / (2 TP + FP + FN)``; NaN without a failure."""
-    truth, value, _ = _rows(failed, probability, None)
-    chosen = value >= threshold
-    hits = float((truth * chosen).sum())
-    return 2 * hits / float(chosen.sum() + truth.sum()) if truth.any() else math.nan
+    truth, value, count = _rows(failed, probability, weight)
+    chosen, failures = count * (value >= threshold), float((truth * count).sum())
+    return 2 * float((truth * chosen).sum()) / float(chosen.sum() + failures) if failures else math.nan
 
 
 def best_threshold(failed: ArrayLike, probability: ArrayLike) -> float:

@@ -5,7 +5,10 @@ from importlib import import_module
 from ml.errors import SettingsError
 from ml.spec import ModelSpec
 
-MODULES = {"test_selection": "ml.models.test_selection"}
+MODULES = {
+    "test_selection": "ml.models.test_selection",
+    "build_risk": "ml.models.build_risk",
+}
 
 
 def load_model(name: str) -> ModelSpec:
@@ -15,6 +18,6 @@ def load_model(name: str) -> ModelSpec:
         SettingsError: there is no such model; names those that there are.
     """
     if name not in MODULES:
-        raise SettingsError(f"{name!r} is not a model of Fourgate; the models are {', '.join(sorted(MODULES))}")
+        raise SettingsError(f"{name!r} is not a model of Fourgate; the models are {', '.join(MODULES)}")
     spec: ModelSpec = import_module(MODULES[name]).SPEC
     return spec

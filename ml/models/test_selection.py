@@ -2,14 +2,15 @@
 
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import QuantileTransformer
 
-from ml.schemas import FEATURES
-from ml.spec import ModelSpec, Rule, RuleKind
+from ml import features
+from ml.models.parts import INVARIANCES, random_order, scaled
+from ml.schemas import FEATURES, TestSelectionFrame
+from ml.spec import MERGED_RESULT, Decision, ModelSpec, Objective, Rule, RuleKind
 
+QUANTILES = 200
 # What one more failure adds to a rate, by the feature that holds it.
 STEP = {
     "ewma_failure_rate": 0.2,
@@ -40,18 +41,18 @@ def _gradient_boosting(seed: int, threads: int) -> HistGradientBoostingClassifie
     return HistGradientBoostingClassifier(l2_regularization=20.0, early_stopping=False, random_state=seed, **shape)
 
 
+def _logistic(seed: int) -> LogisticRegression:
+    return LogisticRegression(C=0.1, max_iter=1_000, random_state=seed)
+
+
+def _logistic_regression(seed: int, threads: int) -> Pipeline:
+    return scaled(_logistic(seed), seed, QUANTILES)
+
+
 def _blend(seed: int, threads: int) -> Pipeline:
-    # Counts, seconds and rates have long tails: ranks mapped to a normal keep one old test from ruling the linear part.
     # The mean probability of both ranked better than either part in a history with few failures.
-    linear = LogisticRegression(C=0.1, max_iter=1_000, random_state=seed)
-    parts = [("linear", linear), ("boosting", _gradient_boosting(seed, threads))]
-    return Pipeline(
-        [
-            ("impute", SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)),
-            ("scale", QuantileTransformer(n_quantiles=200, output_distribution="normal", random_state=seed)),
-            ("model", VotingClassifier(parts, voting="soft")),
-        ]
-    )
+    parts = [("linear", _logistic(seed)), ("boosting", _gradient_boosting(seed, threads))]
+    return scaled(VotingClassifier(parts, voting="soft"), seed, QUANTILES)
 
 
 # -- trivial baselines: what a team has without any model
@@ -69,19 +70,10 @@ def _failure_rate_per_second(frame: pd.DataFrame) -> pd.Series:
 
 
 def _random(frame: pd.DataFrame) -> pd.Series:
-    # A hash of the key, not a generator: the same run has the same random order in every evaluation.
-    return pd.util.hash_pandas_object(frame[["run_id", "variant", "test_id"]], index=False) / 2.0**64
+    return random_order(frame, MERGED_RESULT)
 
 
 # -- rules for the consistency gate
-def _other_row_order(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.iloc[::-1]
-
-
-def _other_run_id(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(run_id="renamed-" + rows["run_id"].astype(str))
-
-
 def _last_execution_failed(rows: pd.DataFrame) -> pd.DataFrame:
     """The same history, but for a last execution that failed instead of passing."""
     passed = rows["is_failing"] == 0
@@ -100,9 +92,14 @@ def _last_execution_failed(rows: pd.DataFrame) -> pd.DataFrame:
 
 SPEC = ModelSpec(
     name="test_selection",
-    label="failed",
+    objective=Objective.RANKING,
+    decisions=(Decision.SELECT, Decision.SKIP),
+    contract=TestSelectionFrame,
+    build=features.build,
+    outcomes=features.outcomes,
     features=FEATURES,
     candidates={
+        "logistic_regression": _logistic_regression,
         "random_forest": _random_forest,
         "gradient_boosting": _gradient_boosting,
         "blend": _blend,
@@ -114,8 +111,7 @@ SPEC = ModelSpec(
         "random": _random,
     },
     rules=(
-        Rule("row_order", RuleKind.SAME, _other_row_order),
-        Rule("renamed_run", RuleKind.SAME, _other_run_id),
+        *INVARIANCES,
         Rule("last_execution_failed", RuleKind.NOT_LOWER, _last_execution_failed),
     ),
     primary_metric="apfd_all",

@@ -18,11 +18,11 @@ from ml.gates.evidence import (
     RankingEvidence,
     RuleOutcome,
     StabilityEvidence,
+    probability_column,
     score_column,
 )
-from ml.schemas import MERGED_RESULT, TestSelectionFrame
 from ml.settings import Settings
-from ml.spec import Interval, ModelVersion, Split
+from ml.spec import MERGED_RESULT, Interval, ModelSpec, ModelVersion, Split
 from ml.stages.opening import candidate_folder, open_registry, open_warehouse
 from ml.stages.preparation import rows_to_score
 from ml.training import FitOptions
@@ -70,15 +70,20 @@ def quality(settings: Settings, candidate: Mapping[str, Any]) -> QualityEvidence
         train_rows=len(fit),
         train_failures=int(fit["failed"].sum()),
         test_rows=len(test),
-        test_failing_runs=len(metrics.ranking_by_run(test.assign(score=0.0), "score", "all")),
+        test_failing_runs=int((_neutral(spec, test)["failure_count"] > 0).sum()),
         null_rates={name: float(frame[name].isna().mean()) for name in spec.features},
-        contract_violations=validation.count_violations(frame, TestSelectionFrame),
+        contract_violations=validation.count_violations(frame, spec.contract),
         clock=settings.clock,
         freshness_h=age.total_seconds() / 3600 if settings.clock == "wall" else None,
         split=split,
         labels_known_at={name: None if pd.isna(at) else at.to_pydatetime() for name, at in learned.items()},
         champion_split=split_of(json.loads(judged.read_text())) if judged and judged.exists() else None,
     )
+
+
+def _neutral(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs that count, whoever is measured."""
+    return metrics.measures_by_run(spec.objective, rows.assign(score=0.0, probability=0.0), metrics.Columns())
 
 
 def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence:
@@ -105,6 +110,7 @@ def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence
         has_champion=candidate["champion_version"] is not None,
         champion_age_days=(as_of - datetime.fromisoformat(replaced)).total_seconds() / 86_400 if replaced else None,
         has_drift=drifted,
+        objective=spec.objective,
     )
 
 
@@ -120,8 +126,12 @@ def stability(settings: Settings, candidate: Mapping[str, Any]) -> StabilityEvid
         options = FitOptions(settings.seed + number, settings.threads, settings.outage_share)
         again = training.refit(spec, candidate["name"], frame, split, options)
         names.append(f"refit_{number}")
+        predicted = training.predict(again.estimator, test)
         scores = test[MERGED_RESULT].assign(
-            **{score_column(names[-1]): training.predict(again.estimator, test)["score"]}
+            **{
+                score_column(names[-1]): predicted["score"],
+                probability_column(names[-1]): predicted["probability"],
+            }
         )
         rows = rows.merge(scores, on=MERGED_RESULT, how="left", validate="one_to_one")
     return StabilityEvidence(replace(found, rows=rows), tuple(names))
@@ -133,7 +143,8 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
     split, spec = split_of(candidate), models.load_model(candidate["model"])
     test = training.period_rows(frame, split, "test")
     found = ranking(settings, candidate)
-    estimator = open_registry(settings).load(ModelVersion(**candidate["version"]))
+    version = ModelVersion(**candidate["version"])
+    estimator = open_registry(settings).load(version)
     order = found.rows[MERGED_RESULT].merge(test, on=MERGED_RESULT, how="left", validate="one_to_one")
     first = training.predict(estimator, order)
     second = training.predict(estimator, order.iloc[::-1]).iloc[::-1]
@@ -145,7 +156,7 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
     with open_warehouse(settings) as warehouse:
         snapshot = warehouse.snapshot(int(candidate["snapshot_id"]))
     as_of = datetime.fromisoformat(candidate["as_of"])
-    served = rows_to_score(settings, snapshot, candidate["project"], newest, as_of)
+    served = rows_to_score(settings, version, snapshot, newest, as_of)
     return ConsistencyEvidence(
         rows=found.rows,
         again=second["score"].to_numpy(np.float64),
@@ -155,6 +166,7 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
         contract_violations=int((~np.isfinite(first.to_numpy(np.float64))).any(axis=1).sum()),
         budget=settings.selection_budget,
         has_champion=found.has_champion,
+        objective=spec.objective,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml.engine import Engine, open_engine
 from ml.errors import NotEnoughData, SettingsError
+from ml.features import Context
 from ml.lake import Lake
 from ml.settings import Settings
 from ml.spec import Interval, ModelVersion, Snapshot
@@ -57,6 +58,11 @@ def open_history(settings: Settings, snapshot: Snapshot, project: str) -> Iterat
             version = snapshot.versions[table]
             engine.register_files(table, lake.files(table, version, project), lake.schema(table, version))
         yield engine
+
+
+def feature_context(settings: Settings) -> Context:
+    """The choices of the settings that features depend on."""
+    return Context(outage_share=settings.outage_share, author_features=settings.author_features)
 
 
 def head(warehouse: Warehouse) -> Snapshot:

@@ -1,5 +1,6 @@
 """Preparing: the feature frame of a snapshot, and whether it drifted from what the champion learned on."""
 
+import hashlib
 import math
 import subprocess
 from datetime import datetime
@@ -9,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from ml import features as feature_builder
 from ml import models
-from ml.drift import Subject, measure_drift
-from ml.features import Context, Queries
-from ml.schemas import FEATURES, GROWING_FEATURES
+from ml.drift import DriftRule, Subject, measure_drift
+from ml.features import Queries
+from ml.schemas import GROWING_FEATURES
 from ml.settings import Settings
-from ml.spec import Interval, Snapshot
+from ml.spec import Interval, ModelSpec, ModelVersion, Snapshot
 from ml.stages.opening import (
+    feature_context,
     folder_of,
     head,
     key_of,
@@ -29,7 +30,6 @@ from ml.stages.opening import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-FEATURE_SET = key_of(*FEATURES)
 CURRENT_RUNS = 50
 
 
@@ -46,12 +46,12 @@ def features(settings: Settings, model: str, project: str, as_of: datetime | Non
 
 def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> dict[str, Any]:
     """The training frame of exactly this snapshot and moment; see `features`."""
-    key = key_of(project, snapshot.snapshot_id, moment.isoformat(), FEATURE_SET, code_version(), settings.outage_share)
+    spec, context = models.load_model(model), feature_context(settings)
+    key = key_of(project, snapshot.snapshot_id, moment.isoformat(), feature_set(spec), code_version(), context)
     path = folder_of(settings, "frames", key) / "frame.parquet"
     if not path.exists():
         with open_history(settings, snapshot, project) as engine:
-            context = Context(outage_share=settings.outage_share)
-            frame = feature_builder.build(engine, Queries.training(project), context)
+            frame = spec.build(engine, Queries.training(project), context)
         frame = frame.loc[frame["known_at"] <= moment]
         with replacing(path) as scratch:
             frame.to_parquet(scratch, index=False)
@@ -68,20 +68,25 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
 
 
 def rows_to_score(
-    settings: Settings, snapshot: Snapshot, project: str, runs: pd.DataFrame, moment: datetime
+    settings: Settings, version: ModelVersion, snapshot: Snapshot, runs: pd.DataFrame, moment: datetime
 ) -> pd.DataFrame:
-    """Features of every known test for each of `runs` as of its start, and for the next run: what publishing scores.
+    """What publishing scores: the rows of a model for each of `runs` as of its start, and for the next run.
 
     Args:
         settings: engine, threads, shares.
+        version: names the model, which says what a row is, and the project.
         snapshot: state of the lake to build from.
-        project: whose history.
         runs: run_id, started_at; what else is missing is taken from the history.
         moment: facts known later never count.
     """
-    with open_history(settings, snapshot, project) as engine:
-        queries = Queries.prediction(project, runs, moment)
-        return feature_builder.build(engine, queries, Context(outage_share=settings.outage_share))
+    spec = models.load_model(version.model)
+    with open_history(settings, snapshot, version.project) as engine:
+        return spec.build(engine, Queries.prediction(version.project, runs, moment), feature_context(settings))
+
+
+def feature_set(spec: ModelSpec) -> str:
+    """A short name for the features of a model."""
+    return key_of(spec.name, *spec.features)
 
 
 def drift(settings: Settings, model: str, only: str = "", as_of: datetime | None = None) -> list[dict[str, Any]]:
@@ -106,7 +111,8 @@ def _drift_of(settings: Settings, model: str, project: str, as_of: datetime | No
     spec = models.load_model(model)
     columns = [name for name in spec.features if name not in GROWING_FEATURES]
     subject = Subject(model, project, reference, current)
-    report = measure_drift(_within(frame, reference), _within(frame, current), columns, subject)
+    rule = DriftRule(min_rows=spec.drift_rows)
+    report = measure_drift(_within(frame, reference), _within(frame, current), columns, subject, rule)
     with open_warehouse(settings) as warehouse:
         warehouse.record_drift(report, snapshot.snapshot_id, moment)
     registry = open_registry(settings)
@@ -149,10 +155,19 @@ def _within(frame: pd.DataFrame, span: Interval) -> pd.DataFrame:
 
 
 def code_version() -> str:
-    """Commit of the checkout, marked when it has changes; the package's version where there is no checkout."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    """Commit of the checkout, with a hash of what was changed since; the package's version where there is no checkout.
+
+    The changes are part of it because frames are found again by it: code that was edited builds its own.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        commit = _git("describe", "--always", "--dirty", "--abbrev=12").decode().strip()
+        return (
+            f"{commit}-{hashlib.sha256(_git('diff', 'HEAD')).hexdigest()[:8]}" if commit.endswith("-dirty") else commit
+        )
     except (OSError, subprocess.SubprocessError):
         return installed("fourgate")
-    return done.stdout.strip()
+
+
+def _git(*arguments: str) -> bytes:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, timeout=10, check=True).stdout

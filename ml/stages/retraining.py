@@ -12,13 +12,22 @@ import pandas as pd
 
 from ml import gates, models, training
 from ml.errors import ArtifactRefused, NotEnoughData, WarehouseError
-from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, TEST_AGE_DAYS, probability_column, score_column
+from ml.gates.evidence import (
+    ANCHOR,
+    CANDIDATE,
+    CHAMPION,
+    SLICE,
+    TEST_AGE_DAYS,
+    columns_of,
+    probability_column,
+    score_column,
+)
 from ml.gates.report import gate_report
 from ml.gates.statistical import compare, route
 from ml.gates.thresholds import load_thresholds
 from ml.registry import Registry
 from ml.settings import GATES, Settings
-from ml.spec import Interval, ModelSpec, ModelVersion, Split, Status, TrainingRecord, Verdict
+from ml.spec import Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
 from ml.stages.opening import (
     candidate_folder,
@@ -33,7 +42,7 @@ from ml.stages.opening import (
     without_nan,
     write_json,
 )
-from ml.stages.preparation import FEATURE_SET, code_version
+from ml.stages.preparation import code_version, feature_set
 from ml.training import FitOptions, Fitted
 from ml.warehouse import Champion, Judgement, Promotion, Route
 
@@ -65,7 +74,7 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         split = training.split_by_time(training.runs_of(rows), period)
         options = FitOptions(settings.seed, settings.threads, settings.outage_share)
         fitted = training.fit_candidates(spec, rows, split, options)
-        chosen = training.choose(spec, fitted, rows, split)
+        chosen = training.with_threshold(spec, training.choose(spec, fitted, rows, split), rows, split)
     except NotEnoughData as reason:
         return {**frame, "version": None, "reason": str(reason), "report_url": ""}
     record = _record(settings, spec, frame, (fitted, chosen, rows, split), dag_run)
@@ -243,7 +252,7 @@ def _record(
     tags = {
         "key": key,
         "snapshot": str(frame["snapshot_id"]),
-        "feature_set": FEATURE_SET,
+        "feature_set": feature_set(spec),
         "git_commit": commit,
         "as_of": str(frame["as_of"]),
         "dag_run": dag_run,
@@ -251,7 +260,7 @@ def _record(
     records = training.records(spec, fitted, rows, split, settings.selection_budget)
     # the chosen one and the baselines are reported on the test period as well; the others never see it
     judged = training.judged_measures(spec, chosen, rows, split, settings.selection_budget)
-    drawn = {chosen.name: {"importance.png": training.importance_figure(chosen, rows, split)}}
+    drawn = {chosen.name: {"importance.png": training.importance_figure(spec, chosen, rows, split)}}
     candidates = tuple(
         replace(
             one,
@@ -274,7 +283,9 @@ def _scored(
     """Rows of the validation and test periods with the scores of all contestants."""
     frame, split = data
     rows = pd.concat([training.period_rows(frame, split, "validate"), training.period_rows(frame, split, "test")])
-    out = rows[list(KEPT)].assign(**{TEST_AGE_DAYS: rows["age_s"] / DAY_S})
+    out = rows[list(KEPT)].assign(**{f"{SLICE}{name}": label(rows) for name, label in spec.slices.items()})
+    if "age_s" in rows:
+        out[TEST_AGE_DAYS] = rows["age_s"] / DAY_S
     estimators = {CANDIDATE: chosen.estimator}
     if champion is not None:
         estimators[CHAMPION] = registry.load(champion.version)
@@ -284,8 +295,11 @@ def _scored(
         predicted = training.predict(estimator, rows)
         out[score_column(name)] = predicted["score"]
         out[probability_column(name)] = predicted["probability"]
-    for name, rank in spec.baselines.items():
-        out[score_column(name)] = rank(rows)
+        if spec.objective is Objective.PROBABILITY:
+            out[columns_of(name).chosen] = predicted["probability"] >= training.decision_threshold(estimator)
+    for name, scores in training.baseline_scores(spec, frame, split, rows).items():
+        for column, values in scores.items():
+            out[f"{column}:{name}"] = values
     return out
 
 

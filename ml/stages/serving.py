@@ -9,13 +9,24 @@ import pyarrow as pa
 
 from ml import models, monitoring, publishing, training, validation
 from ml.features import NEXT_RUN
+from ml.schemas import feature_descriptions
 from ml.settings import Settings
-from ml.spec import Snapshot
-from ml.stages.opening import head, now, open_history, open_lake, open_registry, open_warehouse, projects, without_nan
+from ml.spec import ModelSpec, Objective, Snapshot
+from ml.stages.opening import (
+    feature_context,
+    head,
+    now,
+    open_history,
+    open_lake,
+    open_registry,
+    open_warehouse,
+    projects,
+    without_nan,
+)
 from ml.stages.preparation import rows_to_score
 from ml.warehouse import Champion, Publication
 
-RUN_COLUMNS = ["run_id", "started_at", "event", "branch", "change_id", "author_id"]
+RUN_COLUMNS = ["run_id", "started_at", "event", "branch", "workflow", "change_id", "author_id"]
 # A change that waits longer than this lost its results: its run was cancelled, or its report never came.
 MAX_WAIT = timedelta(days=7)
 MAX_ANNOUNCED = 100
@@ -47,18 +58,20 @@ def publish(settings: Settings, model: str, only: str = "", as_of: datetime | No
 def _publish_one(settings: Settings, champion: Champion, snapshot: Snapshot, moment: datetime) -> dict[str, Any]:
     version = champion.version
     registry = open_registry(settings)
-    estimator = registry.load(version)
+    estimator, spec = registry.load(version), models.load_model(version.model)
     runs = _runs_to_publish(settings, snapshot, version.project, moment)
-    rows = rows_to_score(settings, snapshot, version.project, runs, moment)
-    spec = models.load_model(version.model)
+    rows = rows_to_score(settings, version, snapshot, runs, moment)
     predictions = publishing.prediction_rows(
         rows,
         training.predict(estimator, rows),
         publishing.Explanation(
             lambda changed: training.predict(estimator, changed)["score"].to_numpy(),
             rows[list(spec.features)].median(),
+            feature_descriptions(spec.contract),
         ),
-        publishing.Origin(version.model, settings.selection_budget, moment),
+        publishing.Origin(
+            version.model, decision_limit(settings, spec, estimator), moment, spec.objective, spec.decisions
+        ),
     )
     validation.require_predictions(predictions)
     publication = Publication(version, champion.gate_report, snapshot.snapshot_id, moment)
@@ -73,6 +86,13 @@ def _publish_one(settings: Settings, champion: Champion, snapshot: Snapshot, mom
         "as_of": moment.isoformat(),
         "report_url": registry.model_url(version),
     }
+
+
+def decision_limit(settings: Settings, spec: ModelSpec, estimator: Any) -> float:
+    """Share of tests (0..1) that a selection may run, or the threshold (0..1) that the estimator brings."""
+    if spec.objective is Objective.RANKING:
+        return settings.selection_budget
+    return training.decision_threshold(estimator)
 
 
 def _runs_to_publish(settings: Settings, snapshot: Snapshot, project: str, moment: datetime) -> pd.DataFrame:
@@ -106,7 +126,7 @@ def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | No
         one entry per project with at least one published run that has results: the live measures, None where there
         is nothing to measure.
     """
-    measured = []
+    measured, spec = [], models.load_model(model)
     for project in projects(settings, only):
         with open_warehouse(settings) as warehouse:
             snapshot, champion = head(warehouse), warehouse.champion(model, project)
@@ -114,29 +134,24 @@ def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | No
             if champion is None:
                 continue
             predictions = warehouse.published(champion.version)
-            outcomes = _outcomes(settings, snapshot, project, predictions)
+            outcomes = _outcomes(settings, spec, snapshot, project, predictions)
             if outcomes.empty:
                 continue
-            measures = monitoring.live_measures(predictions, outcomes)
+            measures = monitoring.live_measures(predictions, outcomes, spec.objective)
             warehouse.record_monitor(champion.version, measures, snapshot.snapshot_id, moment)
             told = {"project": project, "version": champion.version.version, "measures": measures}
             measured.append(without_nan(told))
     return measured
 
 
-def _outcomes(settings: Settings, snapshot: Snapshot, project: str, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Merged results of the published runs: run_id, variant, test_id, started_at, failed, duration_s."""
+def _outcomes(
+    settings: Settings, spec: ModelSpec, snapshot: Snapshot, project: str, predictions: pd.DataFrame
+) -> pd.DataFrame:
+    """What became of the published runs, in the grain of the model."""
     published = sorted(set(predictions["change_id"]) - {NEXT_RUN})
     with open_history(settings, snapshot, project) as engine:
         engine.register_frame("published", _as_table(published))
-        return engine.fetch(
-            """
-            SELECT t.run_id, t.variant, t.test_id, MIN(r.started_at) AS started_at,
-                BOOL_OR(t.outcome IN ('failed', 'error')) AS failed, MAX(t.duration_s) AS duration_s
-            FROM test_results t JOIN published p ON p.run_id = t.run_id JOIN runs r ON r.run_id = t.run_id
-            WHERE t.outcome <> 'skipped' GROUP BY t.run_id, t.variant, t.test_id
-            """
-        )
+        return spec.outcomes(engine, feature_context(settings))
 
 
 def _as_table(run_ids: list[str]) -> Any:

@@ -1,14 +1,26 @@
 """From a feature frame to a chosen, calibrated candidate with its measures. Values in, values out."""
 
-from ml.training.evaluation import choose, evaluate, period_block
+from ml.training.baselines import baseline_scores
+from ml.training.evaluation import Yardstick, choose, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, fit_candidates, predict, refit
 from ml.training.periods import period_rows, runs_of, split_by_time
-from ml.training.reporting import importance, importance_figure, judged_measures, records, threshold
+from ml.training.reporting import (
+    decision_threshold,
+    importance,
+    importance_figure,
+    judged_measures,
+    records,
+    threshold,
+    with_threshold,
+)
 
 __all__ = [
     "FitOptions",
     "Fitted",
+    "Yardstick",
+    "baseline_scores",
     "choose",
+    "decision_threshold",
     "evaluate",
     "fit_candidates",
     "importance",
@@ -22,4 +34,5 @@ __all__ = [
     "runs_of",
     "split_by_time",
     "threshold",
+    "with_threshold",
 ]

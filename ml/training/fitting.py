@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from ml.errors import NotEnoughData
-from ml.spec import ModelSpec, Split
+from ml.spec import ModelSpec, Objective, Split
 from ml.training.periods import period_rows
 
 
@@ -52,8 +52,9 @@ def fit_candidates(
 ) -> list[Fitted]:
     """Fit every candidate of a model on the fit period and calibrate it on the calibrate period.
 
-    Fitted on runs with a failure only: they are the ones whose order matters, and the others outnumber them.
-    Calibrated on every run that is no outage, so that probabilities have the true rate of failures.
+    A ranking is fitted on runs with a failure only: they are the ones whose order matters, and the others outnumber
+    them. It is calibrated on every run that is no outage, so that probabilities have the true rate of failures. A model
+    of probabilities takes every row of its frame, which leaves out what has no outcome.
 
     Args:
         spec: the model; its features are the only columns that an estimator sees.
@@ -65,8 +66,10 @@ def fit_candidates(
     Raises:
         NotEnoughData: fit or calibrate rows hold a single outcome.
     """
-    rows, weight = _fit_rows(frame, split, options)
-    later = _without_outages(period_rows(frame, split, "calibrate"), options.outage_share)
+    rows, later = period_rows(frame, split, "fit"), period_rows(frame, split, "calibrate")
+    if spec.objective is Objective.RANKING:
+        rows, later = _telling(rows, options.outage_share), _without_outages(later, options.outage_share)
+    rows, weight = _sampled(rows, options)
     _require_both_outcomes(rows, "fit")
     _require_both_outcomes(later, "calibrate")
     fitted = []
@@ -126,8 +129,7 @@ def _raw_scores(base: Any, features: pd.DataFrame) -> NDArray[np.float64]:
     return scores
 
 
-def _fit_rows(frame: pd.DataFrame, split: Split, options: FitOptions) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    rows = _telling(period_rows(frame, split, "fit"), options.outage_share)
+def _sampled(rows: pd.DataFrame, options: FitOptions) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     failed = rows["failed"].to_numpy(bool)
     passes = np.flatnonzero(~failed)
     room = max(options.max_rows - int(failed.sum()), int(failed.sum()), 1)

@@ -1,6 +1,7 @@
 """What is worth keeping of every candidate and baseline: parameters, measures, figures."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ml import metrics, plots
-from ml.spec import CandidateRecord, Measure, ModelSpec, Split
-from ml.training.evaluation import evaluate, period_block, score_by_cost
+from ml.spec import CandidateRecord, Measure, ModelSpec, Objective, Split
+from ml.training.baselines import baseline_scores
+from ml.training.evaluation import Yardstick, evaluate, period_block, primary_by_run, score_by_cost, scored
 from ml.training.fitting import Fitted, chance, predict
 from ml.training.periods import period_rows
 
 SHARES = tuple(np.linspace(0, 1, 101))
 IMPORTANCE_RUNS = 20
+THRESHOLD = "decision_threshold_"
 
 
 def records(
@@ -33,16 +36,17 @@ def records(
     """
     rows = period_rows(frame, split, "validate")
     block = period_block(spec, frame, split, "validate")
-    baselines = {name: rows.assign(score=rank(rows)) for name, rank in spec.baselines.items()}
+    yardstick = Yardstick(spec.objective, block, budget=budget)
+    baselines = _baseline_rows(spec, frame, split, rows)
     found = []
     for one in fitted:
-        scored = _with_cost_order(spec, one, _scored(one.estimator, rows))
-        measures = evaluate(scored, "validation", block, threshold(one, frame, split), budget)
-        figures = _figures(one, scored, baselines, budget)
+        own = _with_cost_order(spec, one, scored(one.estimator, rows))
+        measures = evaluate(own, "validation", replace(yardstick, threshold=threshold(one, frame, split)))
+        figures = _figures(spec, one, own, baselines, budget)
         params = {**one.params, "fit_seconds": round(one.seconds, 3), "block_runs": block}
         found.append(CandidateRecord(one.name, False, params, measures, figures))
-    for name, scored in baselines.items():
-        found.append(CandidateRecord(name, True, {"block_runs": block}, evaluate(scored, "validation", block)))
+    for name, theirs in baselines.items():
+        found.append(CandidateRecord(name, True, {"block_runs": block}, evaluate(theirs, "validation", yardstick)))
     return tuple(found)
 
 
@@ -50,72 +54,105 @@ def judged_measures(
     spec: ModelSpec, chosen: Fitted, frame: pd.DataFrame, split: Split, budget: float = 0.3
 ) -> Mapping[str, Mapping[str, Measure]]:
     """Measures on the test period of the chosen candidate and of each baseline, by name."""
-    rows, block = period_rows(frame, split, "test"), period_block(spec, frame, split, "test")
-    scored = _with_cost_order(spec, chosen, _scored(chosen.estimator, rows))
-    ours = evaluate(scored, "test", block, threshold(chosen, frame, split), budget)
+    rows = period_rows(frame, split, "test")
+    yardstick = Yardstick(spec.objective, period_block(spec, frame, split, "test"), budget=budget)
+    own = replace(yardstick, threshold=threshold(chosen, frame, split))
     theirs = {
-        name: evaluate(rows.assign(score=rank(rows)), "test", block, budget=budget)
-        for name, rank in spec.baselines.items()
+        name: evaluate(scores, "test", yardstick) for name, scores in _baseline_rows(spec, frame, split, rows).items()
     }
-    return {chosen.name: ours, **theirs}
+    ours = _with_cost_order(spec, chosen, scored(chosen.estimator, rows))
+    return {chosen.name: evaluate(ours, "test", own), **theirs}
+
+
+def _baseline_rows(spec: ModelSpec, frame: pd.DataFrame, split: Split, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    scores = baseline_scores(spec, frame, split, rows)
+    return {name: rows.join(found) for name, found in scores.items()}
 
 
 def threshold(one: Fitted, frame: pd.DataFrame, split: Split) -> float:
-    """Probability (0..1) from which a test counts as failing in F1: the best one on the calibrate period."""
+    """Probability (0..1) from which a row counts as failing in F1: the best one on the calibrate period.
+
+    For a model that decides by it, the chosen candidate's own (`with_threshold`).
+    """
+    if hasattr(one.estimator, THRESHOLD):
+        return decision_threshold(one.estimator)
     rows = period_rows(frame, split, "calibrate")
     return metrics.best_threshold(rows["failed"], predict(one.estimator, rows)["probability"])
 
 
-def importance_figure(one: Fitted, frame: pd.DataFrame, split: Split) -> Figure:
-    """What a candidate leans on, on the validate period; worth its time for the chosen one only."""
-    losses = importance(one.estimator, period_rows(frame, split, "validate"))
-    return plots.importance(losses, f"What {one.name} leans on", "loss of mean APFD when shuffled within each run")
+def with_threshold(spec: ModelSpec, one: Fitted, frame: pd.DataFrame, split: Split) -> Fitted:
+    """The candidate with the threshold that its decisions take: the best F1 on the validate period.
 
-
-def importance(estimator: Any, rows: pd.DataFrame, seed: int = 0) -> pd.Series:
-    """Loss of mean APFD when one feature is shuffled, by feature name: what the ranking leans on.
-
-    Breiman, "Random forests", Machine Learning 45, 2001 (permutation importance). Shuffled within each run, since
-    only differences within a run can rank. Measured on the last runs with a failure, at most 20 of them.
+    It is kept in the estimator itself, so that it is saved, judged, promoted and loaded with it.
     """
-    countable = metrics.ranking_by_run(rows.assign(score=0.0), "score")["run_id"]
-    sample = rows.loc[rows["run_id"].isin(countable.tail(IMPORTANCE_RUNS))].reset_index(drop=True)
+    if spec.objective is Objective.PROBABILITY:
+        rows = period_rows(frame, split, "validate")
+        limit = metrics.best_threshold(rows["failed"], predict(one.estimator, rows)["probability"])
+        setattr(one.estimator, THRESHOLD, float(limit))
+    return one
+
+
+def decision_threshold(estimator: Any) -> float:
+    """Probability (0..1) from which a model of probabilities chooses a row; see `with_threshold`."""
+    return float(getattr(estimator, THRESHOLD))
+
+
+def importance_figure(spec: ModelSpec, one: Fitted, frame: pd.DataFrame, split: Split) -> Figure:
+    """What a candidate leans on, on the validate period; worth its time for the chosen one only."""
+    losses = importance(spec, one.estimator, period_rows(frame, split, "validate"))
+    measure = spec.primary_metric.rsplit("_", 1)[0]
+    return plots.importance(losses, f"What {one.name} leans on", f"loss of mean {measure} when shuffled")
+
+
+def importance(spec: ModelSpec, estimator: Any, rows: pd.DataFrame, seed: int = 0) -> pd.Series:
+    """Loss of the mean primary measure when one feature is shuffled, by feature name: what the model leans on.
+
+    Breiman, "Random forests", Machine Learning 45, 2001 (permutation importance). For a ranking, shuffled within each
+    run, since only differences within a run can rank, and measured on the last runs with a failure, at most 20 of them.
+    """
+    is_ranking = spec.objective is Objective.RANKING
+    sample = _last_countable(rows) if is_ranking else rows.reset_index(drop=True)
     features = [str(name) for name in estimator.feature_names_in_]
     if len(sample) == 0:
         return pd.Series(0.0, index=features)
     generator = np.random.default_rng(seed)
-    run = pd.factorize(sample["run_id"])[0]
+    run = pd.factorize(sample["run_id"])[0] if is_ranking else np.zeros(len(sample), np.int64)
     by_run = np.argsort(run, kind="stable")
-    full = _mean_apfd(estimator, sample)
+    full = _mean(spec, estimator, sample)
     losses = {}
     for name in features:
         mixed = np.lexsort((generator.random(len(sample)), run))
         values = sample[name].to_numpy(copy=True)
         values[by_run] = sample[name].to_numpy()[mixed]
-        losses[name] = full - _mean_apfd(estimator, sample.assign(**{name: values}))
+        losses[name] = full - _mean(spec, estimator, sample.assign(**{name: values}))
     return pd.Series(losses)
 
 
-def _mean_apfd(estimator: Any, rows: pd.DataFrame) -> float:
-    return float(metrics.ranking_by_run(_scored(estimator, rows), "score")["apfd"].mean())
+def _last_countable(rows: pd.DataFrame) -> pd.DataFrame:
+    countable = metrics.ranking_by_run(rows.assign(score=0.0), "score")["run_id"]
+    return rows.loc[rows["run_id"].isin(countable.tail(IMPORTANCE_RUNS))].reset_index(drop=True)
 
 
-def _scored(estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(**{str(name): values for name, values in predict(estimator, rows).items()})
+def _mean(spec: ModelSpec, estimator: Any, rows: pd.DataFrame) -> float:
+    return float(primary_by_run(spec, scored(estimator, rows)).mean())
 
 
-def _with_cost_order(spec: ModelSpec, one: Fitted, scored: pd.DataFrame) -> pd.DataFrame:
+def _with_cost_order(spec: ModelSpec, one: Fitted, rows: pd.DataFrame) -> pd.DataFrame:
     if not spec.cost:
-        return scored
-    return scored.assign(score_by_cost=score_by_cost(chance(one.estimator, scored), scored[spec.cost]))
+        return rows
+    return rows.assign(score_by_cost=score_by_cost(chance(one.estimator, rows), rows[spec.cost]))
 
 
 def _figures(
-    one: Fitted, scored: pd.DataFrame, baselines: Mapping[str, pd.DataFrame], budget: float
+    spec: ModelSpec, one: Fitted, own: pd.DataFrame, baselines: Mapping[str, pd.DataFrame], budget: float
 ) -> dict[str, Figure]:
-    curves = {one.name: scored} | dict(baselines)
+    title = f"Calibration of {one.name}, validation period"
+    figures = {"calibration.png": plots.calibration(own["failed"], own["probability"], title)}
+    if spec.objective is Objective.PROBABILITY:
+        return figures
+    curves = {one.name: own} | dict(baselines)
     shown: Mapping[metrics.View, str] = {"all": "all failures", "new": "new failures"}
-    figures = {
+    return figures | {
         f"ranking_{view}.png": plots.ranking(
             {name: metrics.selection_curve(rows, "score", SHARES, view) for name, rows in curves.items()},
             f"Selection curve, {text}, validation period",
@@ -123,6 +160,3 @@ def _figures(
         )
         for view, text in shown.items()
     }
-    title = f"Calibration of {one.name}, validation period"
-    figures["calibration.png"] = plots.calibration(scored["failed"], scored["probability"], title)
-    return figures

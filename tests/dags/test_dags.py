@@ -57,6 +57,9 @@ def test_every_file_loads_and_the_bag_is_as_the_architecture_says(bag: dict[str,
         "detect_drift_test_selection",
         "train_test_selection",
         "publish_test_selection",
+        "detect_drift_build_risk",
+        "train_build_risk",
+        "publish_build_risk",
         "monitor_models",
         "maintain",
         "roll_back_champion",
@@ -79,7 +82,8 @@ def test_assets_connect_the_dags(bag: dict[str, Any]) -> None:
     assert emitted["collect_ci_data"] == ["ci_history"]
     assert emitted["detect_drift_test_selection"] == ["drift_test_selection"]
     assert emitted["train_test_selection"] == ["champion_test_selection"]
-    assert emitted["roll_back_champion"] == ["champion_test_selection"]
+    assert emitted["roll_back_champion"] == ["champion_build_risk", "champion_test_selection"]
+    assert emitted["train_build_risk"] == ["champion_build_risk"]
     assert emitted["publish_test_selection"] == []
 
 

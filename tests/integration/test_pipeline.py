@@ -9,11 +9,11 @@ import psycopg2
 import pytest
 
 from ml.errors import ArtifactRefused, WarehouseError
-from ml.settings import GATES, Settings
-from ml.sources.simulator import World, simulate, write_history
+from ml.settings import GATES, MODELS, Settings
+from ml.sources.simulator import History, World, simulate, write_history
 from ml.stages import collection, evidence, maintenance, opening, preparation, reporting, retraining, serving
 
-MODEL = "test_selection"
+MODEL, RISK = MODELS
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 WORLD = World(run_count=320, module_count=6, tests_per_module=6, regression_rate=0.3)
 PROJECT = WORLD.project
@@ -26,8 +26,8 @@ def collect(settings: Settings, folder: Path) -> dict[str, Any]:
     return collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 
-def retrain(settings: Settings) -> dict[str, Any]:
-    candidate = retraining.train(settings, preparation.features(settings, MODEL, PROJECT))
+def retrain(settings: Settings, model: str = MODEL) -> dict[str, Any]:
+    candidate = retraining.train(settings, preparation.features(settings, model, PROJECT))
     if candidate["version"] is None:
         return candidate
     verdicts = [retraining.judge(settings, gate, candidate) for gate in GATES]
@@ -92,14 +92,53 @@ def _a_rollback_without_a_previous_champion_says_so(settings: Settings) -> None:
         retraining.rollback(settings, serving.champion_of(settings, MODEL, PROJECT), None, "anna", "a test")
 
 
-def test_a_history_too_small_says_so_with_the_numbers(fourgate: Settings, tmp_path: Path) -> None:
-    write_history(simulate(replace(WORLD, run_count=12)), tmp_path / "history")
+def test_a_risk_model_that_foresees_nothing_is_refused_with_its_numbers(fourgate: Settings, tmp_path: Path) -> None:
+    # what breaks a run of this world is new in it: neither the past nor the change tells
+    write_history(simulate(WORLD), tmp_path / "history")
     collect(fourgate, tmp_path / "history")
-    candidate = retrain(fourgate)
-    assert candidate["version"] is None
-    assert "needs" in candidate["reason"] or "needed" in candidate["reason"]
-    assert any(letter.isdigit() for letter in candidate["reason"])
-    assert serving.publish(fourgate, MODEL) == []
+    assert [report["retrain"] for report in preparation.drift(fourgate, RISK)] == [False]
+    outcome = retrain(fourgate, RISK)
+    assert not outcome["promoted"]
+    assert "lead_over_baseline:outcomes_with_decay (lower bound; lead" in outcome["reason"]
+    assert serving.publish(fourgate, RISK) == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", ["12 runs", "one run", "no failures", "only failures", "nothing known"])
+def test_a_history_that_teaches_nothing_promotes_nobody(
+    fourgate: Settings, tmp_path: Path, model: str, case: str
+) -> None:
+    write_tables(_poor_history(case), tmp_path / "history")
+    collect(fourgate, tmp_path / "history")
+    candidate = retrain(fourgate, model)
+    if candidate.get("promoted") is None:
+        assert candidate["version"] is None
+        assert "needs" in candidate["reason"] or "needed" in candidate["reason"]
+        assert any(letter.isdigit() for letter in candidate["reason"])
+    else:
+        assert case == "nothing known"
+    assert case == "nothing known" or serving.publish(fourgate, model) == []
+    assert preparation.drift(fourgate, model)[0]["retrain"] is False
+    assert serving.monitor(fourgate, model) == []
+
+
+def write_tables(world: History, folder: Path) -> None:
+    folder.mkdir()
+    for name in opening.HISTORY_TABLES:
+        getattr(world, name).to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def _poor_history(case: str) -> History:
+    counts = {"12 runs": 12, "one run": 1}
+    world = simulate(replace(WORLD, run_count=counts.get(case, 100), announced_count=0))
+    if case == "nothing known":
+        results = world.test_results.assign(duration_s=None)
+        return replace(world, test_results=results, changed_files=world.changed_files.iloc[:0])
+    outcome = {"no failures": "passed", "only failures": "failed"}.get(case)
+    if outcome is None:
+        return world
+    runs = world.runs.assign(status="success" if outcome == "passed" else "failure")
+    return replace(world, runs=runs, test_results=world.test_results.assign(outcome=outcome))
 
 
 def test_a_candidate_on_a_used_period_is_refused_by_the_gate(fourgate: Settings, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ml.monitoring import live_measures
+from ml.spec import Objective
 
 NIGHT = datetime(2019, 11, 19, 3, tzinfo=UTC)
 START = datetime(2019, 11, 19, 9, tzinfo=UTC)
@@ -118,3 +119,26 @@ def test_unknown_durations_leave_the_time_share_unknown() -> None:
     found = live_measures(_predictions("r1", DESCENDING, 3), _outcomes("r1", [0], duration_s=math.nan))
     assert math.isnan(found["selection_duration_rate"])
     assert found["selection_rate"] == pytest.approx(0.3)
+
+
+def _risk(run: str, probability: float, decision: str) -> pd.DataFrame:
+    row = {"change_id": run, "variant": "*", "test_id": "*", "score": probability, "probability": probability}
+    return pd.DataFrame([{**row, "decision": decision, "as_of": pd.Timestamp(NIGHT)}])
+
+
+def test_decisions_about_runs_are_held_against_their_outcomes() -> None:
+    given = [("a", 0.9, "risky", True), ("b", 0.8, "risky", False), ("c", 0.2, "ok", True), ("d", 0.1, "ok", False)]
+    outcomes = pd.DataFrame(
+        [
+            {"run_id": run, "variant": "*", "test_id": "*", "started_at": pd.Timestamp(START), "failed": failed}
+            for run, _, _, failed in given
+        ]
+    ).assign(duration_s=60.0)
+    found = live_measures(pd.concat([_risk(*one[:3]) for one in given]), outcomes, Objective.PROBABILITY)
+    assert (found["precision"], found["change_recall"], found["selection_rate"]) == (0.5, 0.5, 0.5)
+    assert found["auc"] == pytest.approx(3 / 4)
+    assert found["quadratic_score"] == pytest.approx(1 - (0.01 + 0.64 + 0.64 + 0.01) / 4)
+    assert found["runs_count"] == 4
+    nothing = live_measures(_risk("next", 0.4, "ok"), outcomes.iloc[:0], Objective.PROBABILITY)
+    assert math.isnan(nothing["auc"])
+    assert nothing["waiting_count"] == 1

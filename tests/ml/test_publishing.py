@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ml.publishing import Explanation, Origin, prediction_rows
 from ml.schemas import Predictions
+from ml.spec import Decision, Objective
 
 MOMENT = datetime(2019, 11, 19, 3, tzinfo=UTC)
 FEATURES = ["fails", "age", "idle", "files"]
+WORDS = {"fails": "failures lately"}
 REFERENCE = pd.Series({"fails": 0.0, "age": 10.0, "idle": np.nan, "files": 1.0})
 
 
@@ -31,7 +33,9 @@ def _rows(*rows: tuple[str, str, str, float, float, float, float]) -> pd.DataFra
 def _publish(rows: pd.DataFrame, budget: float = 0.3) -> pd.DataFrame:
     score = _score(rows)
     predicted = pd.DataFrame({"score": score, "probability": 1 / (1 + np.exp(-score))}, index=rows.index)
-    return prediction_rows(rows, predicted, Explanation(_score, REFERENCE), Origin("test_selection", budget, MOMENT))
+    return prediction_rows(
+        rows, predicted, Explanation(_score, REFERENCE, WORDS), Origin("test_selection", budget, MOMENT)
+    )
 
 
 def _reasons(table: pd.DataFrame, row: int = 0) -> list[dict[str, Any]]:
@@ -70,9 +74,9 @@ def test_the_budget_selects_the_first_tests_and_at_least_one(tests: int, budget:
 def test_reasons_are_the_strongest_effects_with_their_sign() -> None:
     table = _publish(_rows(("run", "", "t", 3, 40, 1.5, 99)))
     assert _reasons(table) == [
-        {"feature": "fails", "value": 3.0, "effect": 6.0},
-        {"feature": "age", "value": 40.0, "effect": -3.0},
-        {"feature": "idle", "value": 1.5, "effect": 1.5},
+        {"feature": "fails", "value": 3.0, "effect": 6.0, "words": "failures lately: 3, ordinarily 0"},
+        {"feature": "age", "value": 40.0, "effect": -3.0, "words": "age: 40, ordinarily 10"},
+        {"feature": "idle", "value": 1.5, "effect": 1.5, "words": "idle: 1.5, ordinarily unknown"},
     ]
 
 
@@ -82,7 +86,9 @@ def test_a_missing_value_that_moved_the_score_is_null_in_the_reason() -> None:
     rows = _rows(("run", "", "t", 0, 10, np.nan, 1))
     predicted = pd.DataFrame({"score": _score(rows), "probability": [0.5]})
     table = prediction_rows(rows, predicted, Explanation(_score, reference), Origin("m", 0.3, MOMENT))
-    assert _reasons(table) == [{"feature": "idle", "value": None, "effect": -4.0}]
+    assert _reasons(table) == [
+        {"feature": "idle", "value": None, "effect": -4.0, "words": "idle: unknown, ordinarily 4"}
+    ]
 
 
 def test_an_ordinary_test_has_no_reasons() -> None:
@@ -104,7 +110,8 @@ def test_reasons_stay_with_their_row_in_a_large_frame_with_any_index() -> None:
     table = _publish(rows)
     for test_id, reasons in zip(table["test_id"], table["reasons"], strict=True):
         fails = int(test_id[1:]) % 7
-        expected = [{"feature": "fails", "value": float(fails), "effect": 2.0 * fails}] if fails else []
+        words = f"failures lately: {fails}, ordinarily 0"
+        expected = [{"feature": "fails", "value": float(fails), "effect": 2.0 * fails, "words": words}] if fails else []
         assert json.loads(reasons) == expected
 
 
@@ -134,3 +141,18 @@ def test_a_run_that_started_before_the_moment_is_scored_as_of_its_start() -> Non
     rows["started_at"] = pd.Series(starts).astype("datetime64[us, UTC]")
     found = dict(_publish(rows)[["change_id", "as_of"]].itertuples(index=False, name=None))
     assert found == {"old": pd.Timestamp(starts[0]), "next": pd.Timestamp(MOMENT)}
+
+
+def test_a_run_is_risky_from_the_threshold_on_and_ok_below() -> None:
+    rows = _rows(
+        ("low", "*", "*", 0, 10, np.nan, 1), ("edge", "*", "*", 1, 10, np.nan, 1), ("high", "*", "*", 2, 9, 1, 1)
+    )
+    predicted = pd.DataFrame({"score": [0.1, 0.2, 0.3], "probability": [0.29, 0.3, 0.9]})
+    origin = Origin("build_risk", 0.3, MOMENT, Objective.PROBABILITY, (Decision.RISKY, Decision.OK))
+    table = prediction_rows(rows, predicted, Explanation(_score, REFERENCE), origin)
+    assert table[["change_id", "rank", "decision"]].to_numpy().tolist() == [
+        ["low", 1, "ok"],
+        ["edge", 1, "risky"],
+        ["high", 1, "risky"],
+    ]
+    Predictions.validate(table, lazy=True)

@@ -7,7 +7,7 @@ import pytest
 
 from ml import metrics, training
 from ml.errors import NotEnoughData
-from ml.spec import Interval
+from ml.spec import Interval, Objective
 from ml.training.evaluation import score_by_cost
 from tests.ml.training_builders import START, frame_of, small_spec
 
@@ -239,9 +239,9 @@ def test_nothing_is_chosen_when_no_run_can_be_ranked(frame, split, fitted):
 def test_evaluate_names_every_measure_with_its_period_and_view(frame, split, fitted):
     rows = training.period_rows(frame, split, "validate")
     scored = rows.assign(**training.predict(fitted[0].estimator, rows))
-    found = training.evaluate(scored, "validation", block=2, threshold=0.3)
+    found = training.evaluate(scored, "validation", training.Yardstick(Objective.RANKING, 2, threshold=0.3))
     ranked = {f"validation.{name}_{view}" for name in metrics.RANKING_COLUMNS[4:] for view in ("all", "new")}
-    other = {f"validation.{name}" for name in ("runs_all", "runs_new", "pr_auc", "brier", "ece", "f1")}
+    other = {f"validation.{name}" for name in ("runs_all", "runs_new", "auc", "pr_auc", "brier", "ece", "f1")}
     assert set(found) == ranked | other
     apfd = metrics.ranking_by_run(scored, "score")["apfd"]
     assert found["validation.apfd_all"].value == pytest.approx(apfd.mean())
@@ -252,12 +252,14 @@ def test_evaluate_names_every_measure_with_its_period_and_view(frame, split, fit
 
 def test_a_baseline_has_no_measures_of_probability(frame, split):
     rows = training.period_rows(frame, split, "validate").assign(score=1.0)
-    assert not {"validation.brier", "validation.f1"} & set(training.evaluate(rows, "validation", block=1))
+    assert not {"validation.brier", "validation.f1"} & set(
+        training.evaluate(rows, "validation", training.Yardstick(Objective.RANKING, 1))
+    )
 
 
 def test_a_period_without_failures_has_counts_and_no_ranking(frame):
     rows = frame.head(48).assign(failed=False, score=1.0)
-    found = training.evaluate(rows, "test", block=1)
+    found = training.evaluate(rows, "test", training.Yardstick(Objective.RANKING, 1))
     assert set(found) == {"test.runs_all", "test.runs_new"}
     assert found["test.runs_all"].value == 0
     assert math.isnan(found["test.runs_all"].low)
@@ -324,6 +326,6 @@ def test_judged_measures_hold_the_chosen_candidate_against_the_baselines(frame, 
 
 def test_importance_falls_to_the_feature_that_decides(frame, split, fitted):
     rows = training.period_rows(frame, split, "validate")
-    losses = training.importance(fitted[0].estimator, rows)
+    losses = training.importance(small_spec(), fitted[0].estimator, rows)
     assert losses["rate"] > 0.05
     assert abs(losses["noise"]) < 0.02

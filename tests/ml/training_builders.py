@@ -7,7 +7,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from ml.spec import ModelSpec
+from ml.spec import Decision, ModelSpec, Objective
 
 START = pd.Timestamp("2026-01-01", tz="UTC").as_unit("us")
 
@@ -49,7 +49,11 @@ def small_spec(**changes):
     }
     fields = {
         "name": "small",
-        "label": "failed",
+        "objective": Objective.RANKING,
+        "decisions": (Decision.SELECT, Decision.SKIP),
+        "contract": object,
+        "build": frame_of,
+        "outcomes": frame_of,
         "features": ("rate", "noise"),
         "candidates": candidates,
         "baselines": {"by_rate": lambda frame: frame["rate"], "by_noise": lambda frame: frame["noise"]},

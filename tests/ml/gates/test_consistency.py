@@ -7,8 +7,7 @@ import pytest
 
 from ml.gates import ConsistencyEvidence, RuleOutcome, judge
 from ml.gates.consistency import flipped_share, population_stability, rank_correlation
-from ml.schemas import MERGED_RESULT
-from ml.spec import Check, RuleKind, Status, Verdict
+from ml.spec import MERGED_RESULT, Check, RuleKind, Status, Verdict
 from tests.ml.gates.gates_builders import ranked_rows, thresholds
 
 ROWS = ranked_rows({"candidate": [1, 2, 3], "champion": [1, 2, 4]})

@@ -246,6 +246,7 @@ def lower_bound(late: np.ndarray, early: np.ndarray, seed: int) -> float:
         run_ids=tuple(str(run) for run in range(len(late))),
         values={"candidate": late, "champion": np.zeros(len(late))},
         change_recall=np.ones(len(late)),
+        failing_count=len(late),
         missing={},
         resamples=block_resamples(len(late), length, 300, seed),
         block_length=length,

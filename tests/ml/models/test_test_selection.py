@@ -43,7 +43,9 @@ def test_the_registry_names_the_models_of_the_settings():
 
 
 def test_an_unknown_model_is_named_with_those_that_there_are():
-    with pytest.raises(SettingsError, match=r"'flaky' is not a model of Fourgate; the models are test_selection"):
+    with pytest.raises(
+        SettingsError, match=r"'flaky' is not a model of Fourgate; the models are test_selection, build_risk"
+    ):
         load_model("flaky")
 
 
@@ -57,7 +59,7 @@ def test_the_features_are_those_of_the_contract():
 
 
 def test_every_candidate_fits_with_unknown_features_and_ranks_what_fails_first(frame, fitted):
-    assert [one.name for one in fitted] == ["random_forest", "gradient_boosting", "blend"]
+    assert [one.name for one in fitted] == ["logistic_regression", "random_forest", "gradient_boosting", "blend"]
     for one in fitted:
         scores = frame.assign(score=training.predict(one.estimator, frame)["score"]).dropna(subset="rate")
         means = scores.groupby("rate")["score"].mean()

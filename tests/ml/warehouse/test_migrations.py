@@ -9,7 +9,13 @@ from ml.warehouse import Warehouse, migrate
 from ml.warehouse.migrations import FOLDER
 from tests.postgres import PIPELINE_PASSWORD, READER_PASSWORD, Postgres
 
-NAMES = ["0001_ledger_and_audit.sql", "0002_champions.sql", "0003_predictions.sql", "0004_reports.sql"]
+NAMES = [
+    "0001_ledger_and_audit.sql",
+    "0002_champions.sql",
+    "0003_predictions.sql",
+    "0004_reports.sql",
+    "0005_decisions.sql",
+]
 
 
 def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
@@ -58,12 +64,36 @@ def test_a_database_of_an_older_release_gets_only_the_new_migration_and_keeps_it
     newer = migration_folder(tmp_path / "sql")
     for name in NAMES:
         (newer / name).write_bytes((FOLDER / name).read_bytes())
-    migration_folder(newer, m0005_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
-    assert migrate(postgres.admin_dsn, folder=newer) == ["0005_note.sql"]
+    migration_folder(newer, m0006_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
+    assert migrate(postgres.admin_dsn, folder=newer) == ["0006_note.sql"]
     with Warehouse(postgres.pipeline_dsn) as warehouse:
         assert warehouse.next_sequence() == 2
-    with pytest.raises(WarehouseError, match=r"0005_note.sql, which this release does not know: upgrade"):
+    with pytest.raises(WarehouseError, match=r"0006_note.sql, which this release does not know: upgrade"):
         migrate(postgres.admin_dsn)
+
+
+PREDICTION = """
+    INSERT INTO fourgate.prediction VALUES
+    ('p', '{0}', 'shop', 'r1', '*', '*', 0.7, 0.7, 1, '{1}', '[]', '1', 'report', 1, '2026-01-01Z') RETURNING decision
+"""
+
+
+def test_a_warehouse_of_the_first_release_keeps_its_predictions_and_takes_those_of_other_models(
+    empty_database: Postgres, tmp_path: Path
+) -> None:
+    first = migration_folder(tmp_path / "sql")
+    for name in NAMES[:4]:
+        (first / name).write_bytes((FOLDER / name).read_bytes())
+    migrate(empty_database.admin_dsn, PIPELINE_PASSWORD, READER_PASSWORD, first)
+    connection = psycopg2.connect(empty_database.admin_dsn)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(PREDICTION.format("test_selection", "select"))
+    assert migrate(empty_database.admin_dsn) == ["0005_decisions.sql"]
+    with connection, connection.cursor() as cursor:
+        cursor.execute(PREDICTION.format("build_risk", "risky"))
+        cursor.execute("SELECT model, decision FROM fourgate.prediction ORDER BY model")
+        assert cursor.fetchall() == [("build_risk", "risky"), ("test_selection", "select")]
+    connection.close()
 
 
 def test_an_edited_migration_is_refused(empty_database: Postgres, tmp_path: Path) -> None:

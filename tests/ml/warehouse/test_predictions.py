@@ -124,7 +124,7 @@ def test_a_nul_character_is_refused_with_its_column(warehouse: Warehouse, column
         ("reasons", '[{"feature": "\\u0000"}]', "unsupported Unicode escape sequence"),
         ("reasons", "not json", "invalid input syntax for type json"),
         ("probability", 1.5, "check constraint"),
-        ("decision", "maybe", "check constraint"),
+        ("decision", "May be", "check constraint"),
         ("rank", 0, "check constraint"),
         ("test_id", "\ud800", "surrogates"),
         ("test_id", None, "1 nulls in test_id"),

@@ -1,6 +1,6 @@
 """PostgreSQL: the only package that knows it. One file per subject; `Warehouse` is all of them on one connection."""
 
-from ml.warehouse.champions import Champion, Champions, Promotion, Route
+from ml.warehouse.champions import Champion, Champions, Promotion, Rollback, Route
 from ml.warehouse.ledger import BatchRecord, Ledger
 from ml.warehouse.migrations import PIPELINE_ROLE, READER_ROLE, migrate
 from ml.warehouse.predictions import PredictionTables, Publication
@@ -15,6 +15,7 @@ __all__ = [
     "Judgement",
     "Promotion",
     "Publication",
+    "Rollback",
     "Route",
     "Warehouse",
     "migrate",

@@ -65,7 +65,11 @@ def promote(candidate: dict[str, Any], verdicts: list[dict[str, Any]], *, outlet
     link_report(outcome["report_url"])
     if not outcome["promoted"]:
         raise AirflowSkipException(outcome["reason"])
-    outlet_events[champion(candidate["model"])].extra = outcome
+    outlet_events[champion(candidate["model"])].extra = {
+        **outcome,
+        "rows": candidate["rows"],
+        "runs": candidate["runs"],
+    }
     return outcome
 
 

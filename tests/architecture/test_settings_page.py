@@ -24,3 +24,10 @@ def test_env_example_works_as_it_is_when_uncommented(tmp_path: Path, monkeypatch
     text = (ROOT / ".env.example").read_text()
     (tmp_path / ".env").write_text(re.sub(rf"^#({PREFIX})", r"\1", text, flags=re.MULTILINE))
     assert load_settings({}).airflow_port == 8080
+
+
+def test_the_page_on_retention_names_every_limit_with_its_default() -> None:
+    page = (ROOT / "docs" / "how-to" / "look-after-the-data.md").read_text()
+    told = dict(re.findall(rf"`{PREFIX}(KEEP_[A-Z_]+)=(\d+)`", page))
+    limits = {name: field.default for name, field in Settings.model_fields.items() if name.startswith("keep_")}
+    assert told == {name.upper(): str(default) for name, default in limits.items()}

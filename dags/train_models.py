@@ -14,7 +14,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_curr
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import champion, drift
-from fourgate.defaults import AS_OF, DAG, PROJECT, TRAINING_POOL, link_report, moment
+from fourgate.defaults import AS_OF, DAG, TRAINING_POOL, link_report, moment, project_field
 from ml.settings import GATES, MODELS, load_settings
 
 
@@ -77,7 +77,7 @@ def declare(model: str) -> None:
         schedule=AssetOrTimeSchedule(
             timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=[drift(model)]
         ),
-        params={"project": PROJECT, "as_of": AS_OF},
+        params={"project": project_field(), "as_of": AS_OF},
         tags=["fourgate", "training", model],
         doc_md=__doc__,
         **DAG,

@@ -11,7 +11,7 @@ import math
 import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -22,6 +22,7 @@ import pandas as pd
 
 from ml import artifact
 from ml.errors import ArtifactRefused
+from ml.registry import retention
 from ml.registry.naming import KEY, common, finite, key_id, note, own, registered_name, title, version_of, version_tags
 from ml.registry.tracking import NOTE, PARENT, Tracking
 from ml.spec import CandidateRecord, DriftReport, Measure, ModelVersion, TrainingRecord, Verdict
@@ -147,6 +148,16 @@ class Registry:
         with self._tracking.asking("read aliases"):
             found = self._client.search_registered_models(f"name = '{registered_name(model, project)}'")
             return {alias: str(number) for entry in found for alias, number in entry.aliases.items()}
+
+    def expire(
+        self, before: datetime, in_service: Collection[tuple[str, str, str]], *, dry_run: bool = False
+    ) -> dict[str, int]:
+        """Delete, restorably, old trainings and drifts that nothing needs; see `ml.registry.retention`."""
+        return retention.expire(self._tracking, before, in_service, dry_run=dry_run)
+
+    def collect_garbage(self, database: str, days: int) -> None:
+        """Remove for good what was deleted more than `days` ago; see `ml.registry.retention`."""
+        retention.collect_garbage(self._tracking.uri, database, days)
 
     def run_url(self, run_id: str) -> str:
         """Address of a run's page."""

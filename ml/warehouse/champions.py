@@ -69,6 +69,19 @@ class Champions(Session):
             row = cursor.fetchone()
             return None if row is None else _as_champion(model, project, row)
 
+    def versions_in_service(self) -> set[tuple[str, str, str]]:
+        """Model, project and version of what must stay loadable: champions, their predecessors and anchors, and what
+        the current predictions come from.
+        """
+        with self.transaction() as cursor:
+            cursor.execute(
+                "SELECT model, project, version FROM fourgate.champion "
+                "UNION SELECT model, project, previous ->> 'version' FROM fourgate.champion WHERE previous IS NOT NULL "
+                "UNION SELECT model, project, anchor ->> 'version' FROM fourgate.champion "
+                "UNION SELECT model, project, model_version FROM fourgate.publication WHERE is_current"
+            )
+            return {(str(model), str(project), str(version)) for model, project, version in cursor.fetchall()}
+
     def promote(self, promotion: Promotion) -> Champion:
         """Make a version champion in one transaction with its audit row and its predecessor.
 

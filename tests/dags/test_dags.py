@@ -84,7 +84,7 @@ def test_assets_connect_the_dags(bag: dict[str, Any]) -> None:
     assert emitted["train_test_selection"] == ["champion_test_selection"]
     assert emitted["roll_back_champion"] == ["champion_build_risk", "champion_test_selection"]
     assert emitted["train_build_risk"] == ["champion_build_risk"]
-    assert emitted["publish_test_selection"] == []
+    assert emitted["publish_test_selection"] == ["predictions_test_selection"]
 
 
 def test_every_dag_retries_times_out_has_an_owner_tags_and_triage_notes(bag: dict[str, Any]) -> None:

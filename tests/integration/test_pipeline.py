@@ -70,7 +70,7 @@ def test_a_history_becomes_predictions_that_find_the_true_regressions(fourgate: 
 
     _a_tampered_model_is_refused(fourgate)
     _a_rollback_without_a_previous_champion_says_so(fourgate)
-    kept = maintenance.maintain(fourgate, 24, NOW)
+    kept = maintenance.maintain(fourgate, NOW)
     assert kept["snapshot_id"] > first["snapshot_id"]
     assert serving.publish(fourgate, MODEL)[0]["rows"] == published[0]["rows"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandera.pandas as pa
 
 from ml import schemas
+from ml.schemas import frames, tables
 
 PAGE = Path(__file__).parent.parent / "docs" / "data-contracts.md"
 _TYPES = {
@@ -20,7 +21,7 @@ _TYPES = {
 }
 _INTRODUCTION = """# Data contracts
 
-Generated from `ml/schemas.py` by `python -m ml.contracts_doc`; do not edit.
+Generated from `ml/schemas/` by `python -m ml.contracts_doc`; do not edit.
 
 Rows are judged one by one. Good rows go on; a bad row goes to `rejected_rows` with the reason codes below, joined by
 `;` where there are several, with the first column at fault and its value, and with the row itself as JSON, so that it
@@ -30,7 +31,7 @@ afterwards by the Great Expectations suites in `data/great_expectations/`.
 
 
 def render() -> str:
-    """The page as Markdown: shared rules, a section per contract of `ml.schemas`, the other reasons."""
+    """The page as Markdown: shared rules, a section per contract, the other reasons."""
     shared = _shared_rules()
     parts = [_INTRODUCTION, *_reasons("Rules of many columns", shared)]
     parts += [_section(model, shared) for model in _contracts()]
@@ -40,9 +41,10 @@ def render() -> str:
 
 
 def _contracts() -> Iterator[type[pa.DataFrameModel]]:
-    for value in vars(schemas).values():
-        if inspect.isclass(value) and issubclass(value, pa.DataFrameModel) and value.__module__ == schemas.__name__:
-            yield value
+    for module in (tables, frames):
+        for value in vars(module).values():
+            if inspect.isclass(value) and issubclass(value, pa.DataFrameModel) and value.__module__ == module.__name__:
+                yield value
 
 
 def _shared_rules() -> dict[str, str]:

@@ -38,7 +38,7 @@ def collect(
     from ml.stages.opening import to_span
 
     settings = load_settings()
-    moment = _given(as_of) or datetime.now(UTC)  # the edge of the system: from here on, time is an argument
+    moment = _now(as_of)
     with progress(as_json) as bar:
         task = bar.add_task("landing", total=None)
         span = to_span(since, until)
@@ -62,7 +62,7 @@ def validate(batch_id: str, as_of: AsOf = "", as_json: AsJson = False) -> None:
     """Hold a landed batch against today's contracts again and append the rows that are accepted now (replay)."""
     from ml.stages import collection
 
-    show(collection.replay(load_settings(), batch_id, _given(as_of) or datetime.now(UTC)), as_json)
+    show(collection.replay(load_settings(), batch_id, _now(as_of)), as_json)
 
 
 @app.command()
@@ -263,8 +263,13 @@ def _projects(settings: Settings, only: str) -> list[str]:
 
 
 def _moment(settings: Settings, text: str) -> datetime | None:
-    """The given moment; else in wall-clock mode the wall clock, which is read here and nowhere below; else None."""
-    return _given(text) or (datetime.now(UTC) if settings.clock == "wall" else None)
+    """The given moment; else in wall-clock mode the wall clock; else None: the stage takes the end of the data."""
+    return _now(text) if settings.clock == "wall" else _given(text)
+
+
+def _now(text: str) -> datetime:
+    # The command line is the edge of the system: the wall clock is read here, and below it time is an argument.
+    return _given(text) or datetime.now(UTC)
 
 
 def _given(text: str) -> datetime | None:

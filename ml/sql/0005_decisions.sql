@@ -1,4 +1,4 @@
--- More models, more words of advice: which word is known is the contract's business (ml/schemas.py), so that a new
+-- More models, more words of advice: which word is known is the contract's business (ml/schemas/), so that a new
 -- model needs no migration; here a decision is one plain word.
 ALTER TABLE fourgate.prediction DROP CONSTRAINT prediction_decision_check;
 ALTER TABLE fourgate.prediction ADD CONSTRAINT prediction_decision_check CHECK (decision ~ '^[a-z_]+$');

@@ -76,7 +76,9 @@ def test_every_service_that_listens_does_so_on_loopback(stack: Stack) -> None:
 def test_the_services_write_with_the_pipelines_role_and_never_see_the_owners_address(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FOURGATE_WAREHOUSE_ADMIN_DSN", "postgresql://owner:of-the-caller@elsewhere/db")  # pragma: allowlist secret
+    monkeypatch.setenv(
+        "FOURGATE_WAREHOUSE_ADMIN_DSN", "postgresql://owner:of-the-caller@elsewhere/db"
+    )  # pragma: allowlist secret
     environment = stack.environment()
     stack.write_files()
     assert environment[DSN].startswith("postgresql://fourgate_pipeline:")

@@ -8,12 +8,16 @@ UV := $(or $(shell command -v uv),$(TOOLS)/bin/uv)
 STAMP := $(VENV)/.synced
 HISTORY ?=
 SECONDS_LONG ?= 60
+ADVISORIES ?=
+# a password that says "password" is an example
+SECRETS := --no-verify --exclude-files '^uv\.lock$$' --exclude-secrets '^password$$'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop status test unit check fuzz bench format docs clean browser
+.PHONY: help setup run stop status test unit check lint types layers containers secrets audit sbom coverage fuzz bench \
+  format hooks clean browser
 
 help: ## show this help
-	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 
 ## Use it
@@ -45,12 +49,41 @@ test: setup browser ## every test: unit, integration and the whole stack
 unit: setup ## the quick tests only
 	@$(BIN)/python -m pytest -m "not integration and not e2e"
 
-check: setup ## style, types, layers
+check: setup lint types layers containers secrets audit ## all that needs no test to run: style, types, layers, containers, secrets, advisories
+
+lint: setup ## style of the code, lock file as declared, workflow and hooks of a known form
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
 	@$(UV) lock --check --quiet
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[a-b]*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/pre-commit validate-config
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+layers: setup ## imports go down
+	@$(BIN)/lint-imports
+
+containers: setup ## compose file by the official schema, Dockerfile by hadolint
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/hadolint Dockerfile.airflow
+
+secrets: setup ## no secret in a file that git knows; an example carries `pragma: allowlist secret`
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(SECRETS)
+
+audit: setup ## hold every locked dependency against known advisories  [ADVISORIES=<zip>]
+	@$(BIN)/python -m upkeep.audit $(if $(ADVISORIES),--advisories "$(ADVISORIES)")
+
+sbom: setup ## write dist/fourgate.cdx.json: every locked dependency, as CycloneDX
+	@mkdir -p dist
+	@$(UV) export --quiet --locked --all-groups --format cyclonedx1.5 --output-file dist/fourgate.cdx.json >/dev/null
+	@echo "dist/fourgate.cdx.json"
+
+coverage: setup browser ## every test with branch coverage of ml/; at least 90 %, or it fails
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml
 
 fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SECONDS_LONG=60]
 	@$(UV) sync --locked --quiet --group fuzz
@@ -63,6 +96,9 @@ format: setup ## format the code and write the generated pages
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m ml.generated
+
+hooks: setup ## let git run the quick part of `make check` before each commit
+	@$(BIN)/pre-commit install
 
 browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from ml.settings import PREFIX, Settings
+from ml.settings import FILE, PREFIX, SECRETS, Settings
 from ml.stack.airflow_api import AirflowApi
 from ml.stack.postgres import EmbeddedPostgres
 
@@ -121,7 +121,8 @@ class Stack:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path, "MPLBACKEND": "Agg"}
         python["OMP_NUM_THREADS"] = str(self.threads)  # idle threads of boosting would spin on cores they do not have
-        kept = {name: value for name, value in os.environ.items() if name != ADMIN_DSN}
+        hidden = {ADMIN_DSN, *(secret + FILE for secret in SECRETS)}  # what the caller's files say is among the given
+        kept = {name: value for name, value in os.environ.items() if name not in hidden}
         return {**kept, **self.given, **ours, **python, **_no_proxy()}
 
     def services(self) -> tuple[Service, ...]:

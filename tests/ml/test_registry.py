@@ -301,7 +301,7 @@ def test_an_address_that_is_no_server_is_refused(address: str) -> None:
 
 def test_a_login_in_the_address_is_refused_without_repeating_it() -> None:
     with pytest.raises(RegistryError, match="MLFLOW_TRACKING_PASSWORD") as refusal:
-        Registry("https://alice:s3cret@mlflow.example.org")
+        Registry("https://alice:s3cret@mlflow.example.org")  # pragma: allowlist secret
     assert "s3cret" not in str(refusal.value)
 
 

@@ -12,7 +12,7 @@ from ml.warehouse import Warehouse
 from ml.warehouse.session import Session, to_json
 from tests.postgres import PIPELINE_PASSWORD, Postgres
 
-SECRET = "s3cret-pass"
+SECRET = "s3cret-pass"  # pragma: allowlist secret
 
 
 def test_an_unreachable_server_is_named_without_the_password() -> None:

@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 TOOLS := .tools
 UV := $(or $(shell command -v uv),$(TOOLS)/bin/uv)
 STAMP := $(VENV)/.synced
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 HISTORY ?=
 SECONDS_LONG ?= 60
 
@@ -45,12 +46,13 @@ test: setup browser ## every test: unit, integration and the whole stack
 unit: setup ## the quick tests only
 	@$(BIN)/python -m pytest -m "not integration and not e2e"
 
-check: setup ## style, types, layers
+check: setup ## style, types, layers, documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(UV) lock --check --quiet
+	@$(MKDOCS) build --strict
 
 fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SECONDS_LONG=60]
 	@$(UV) sync --locked --quiet --group fuzz
@@ -58,6 +60,9 @@ fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SEC
 
 bench: setup ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks
+
+docs: setup ## serve the documentation on http://127.0.0.1:8000 and build it again when a page changes
+	@$(MKDOCS) serve --strict
 
 format: setup ## format the code and write the generated pages
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -70,4 +75,4 @@ browser:
 	  || echo "no chromium here: the browser tests will be skipped (Debian: apt-get install chromium)"
 
 clean: stop ## stop the stack and remove the environment and all local state
-	@rm -rf $(VENV) $(TOOLS) .fourgate .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(TOOLS) .fourgate site .mypy_cache .ruff_cache .pytest_cache

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ml import contracts_doc
+from ml import contracts_doc, runbook
 from ml.settings import PREFIX, SECRETS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,11 @@ def env_example() -> str:
 
 def pages() -> dict[Path, str]:
     """Path and text of every generated page."""
-    return {ROOT / ".env.example": env_example(), ROOT / "docs" / "data-contracts.md": contracts_doc.render()}
+    return {
+        ROOT / ".env.example": env_example(),
+        ROOT / "docs" / "data-contracts.md": contracts_doc.render(),
+        runbook.PAGE: runbook.render(runbook.PAGE.read_text(encoding="utf-8")),
+    }
 
 
 if __name__ == "__main__":

@@ -59,14 +59,15 @@ def land(shelf: Shelf, payloads: Sequence[Payload], index: Mapping[str, Any], no
         SourceError: a file cannot be copied.
     """
     folder = shelf.landing / shelf.source
-    with _only_writer(folder):
-        incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
-        try:
-            return _place(shelf, incoming, payloads, {"index": index, "notes": notes})
-        except OSError as error:
-            raise SourceError(f"cannot land a batch of {shelf.source} in {folder}: {error}") from error
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
+    try:
+        with _only_writer(folder):
+            incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
+            try:
+                return _place(shelf, incoming, payloads, {"index": index, "notes": notes})
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+    except OSError as error:
+        raise SourceError(f"cannot land a batch of {shelf.source} in {folder}: {error}") from error
 
 
 def _place(shelf: Shelf, incoming: Path, payloads: Sequence[Payload], about: Mapping[str, Any]) -> Batch:

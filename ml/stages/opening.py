@@ -125,7 +125,9 @@ def candidate_folder(settings: Settings, version: ModelVersion) -> Path:
 
 
 def report_url(settings: Settings, path: str) -> str:
-    """Address under which Airflow shows a file of the reports folder."""
+    """Address under which Airflow shows a file of the reports folder; the file itself where there is no Airflow."""
+    if not settings.airflow_url:
+        return str(settings.home.absolute() / "reports" / path)
     return f"{settings.airflow_url}/fourgate/reports/{path}"
 
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -94,10 +93,10 @@ class Operator:
 
 
 @pytest.fixture(scope="module")
-def operator(finished: Finished) -> Iterator[Operator]:
+def operator(finished: Finished) -> Operator:
     done = finished.fourgate("up")
     assert done.returncode == 0, done.stderr
-    yield Operator(finished)
+    return Operator(finished)
 
 
 def write_runs(folder: Path, project: str, *starts: str) -> Path:

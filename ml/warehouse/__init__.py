@@ -2,6 +2,7 @@
 
 from ml.warehouse.champions import Champion, Champions, Promotion, Route
 from ml.warehouse.ledger import BatchRecord, Ledger
+from ml.warehouse.lineage import Lineage
 from ml.warehouse.migrations import PIPELINE_ROLE, READER_ROLE, migrate
 from ml.warehouse.predictions import PredictionTables, Publication
 from ml.warehouse.reports import Reports
@@ -21,5 +22,5 @@ __all__ = [
 ]
 
 
-class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports):
+class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports, Lineage):
     """A connection to the migrated warehouse, for one thread, as the pipeline or the reader role."""

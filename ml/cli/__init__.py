@@ -34,6 +34,6 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the ``fourgate`` command."""
-    from ml.cli import pipeline, stack, trace  # noqa: F401 - they register their commands; --help of one needs all
+    from ml.cli import doctor, pipeline, stack, trace  # noqa: F401 - they register their commands; --help of one needs all
 
     app()

@@ -19,6 +19,7 @@ SHOWN = 20
 def explain(  # noqa: PLR0913 - each is something that a user may have at hand
     prediction: Annotated[str, typer.Argument(help="Change, as `fourgate status` shows it, or CHANGE#RANK.")],
     test: Annotated[str, typer.Argument(help="Test, or a part of its name. Default: the first rank.")] = "",
+    *,
     variant: Annotated[str, typer.Option(help="Only this variant.")] = "",
     publication: Annotated[
         str, typer.Option(help="Id of a past set, or its beginning. Default: the current set.")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ml import contracts_doc
+from ml import contracts_doc, metrics_doc
 from ml.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +50,11 @@ def env_example() -> str:
 
 def pages() -> dict[Path, str]:
     """Path and text of every generated page."""
-    return {ROOT / ".env.example": env_example(), ROOT / "docs" / "data-contracts.md": contracts_doc.render()}
+    return {
+        ROOT / ".env.example": env_example(),
+        ROOT / "docs" / "data-contracts.md": contracts_doc.render(),
+        ROOT / "docs" / "metrics.md": metrics_doc.render(),
+    }
 
 
 if __name__ == "__main__":

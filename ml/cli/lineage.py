@@ -30,9 +30,7 @@ def _prediction(tree: Tree, row: Mapping[str, Any]) -> None:
     told = f"P(fail) {row['probability']:.3f}, score {row['score']:.4g}, rank {row['rank']}: {row['decision']}"
     node = tree.add(escape(f"{told}, from what was known before {row['as_of']}"))
     for reason in row["reasons"]:
-        value = "missing" if reason["value"] is None else f"{reason['value']:.3g}"
-        words = f"  {reason['words']}" if reason.get("words") else ""
-        node.add(escape(f"{reason['feature']} = {value} ({reason['effect']:+.3g}){words}"))
+        node.add(escape(f"{reason['effect']:+.3g} by {reason['feature']}: {reason.get('words') or reason['value']}"))
     state = "current" if row["is_current"] else "past"
     node.add(escape(f"set {row['publication_id'][:16]} ({state}), published {row['published_at']}"))
 

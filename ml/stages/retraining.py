@@ -29,6 +29,7 @@ from ml.registry import Registry
 from ml.settings import GATES, Settings
 from ml.spec import Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
+from ml.stages.describing import describe
 from ml.stages.opening import (
     candidate_folder,
     folder_of,
@@ -97,6 +98,7 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         "report_url": registry.run_url(version.mlflow_run_id),
     }
     write_json(folder / "candidate.json", candidate)
+    describe(settings, version)
     return candidate
 
 
@@ -139,6 +141,7 @@ def promote(
             request = Promotion(version, Route(won), gate_report_uri, as_of, actor, candidate["champion_version"])
             champion = warehouse.promote(request)
             registry.project_champion(champion.version, champion.previous)
+    describe(settings, version)
     return {
         "promoted": promoted,
         "reason": "all four gates passed" if promoted else _why_not(judged),

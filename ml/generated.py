@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ml import contracts_doc, runbook
+from ml import contracts_doc, metrics_doc, runbook
 from ml.settings import PREFIX, SECRETS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +65,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / ".env.example": env_example(),
         ROOT / "docs" / "data-contracts.md": contracts_doc.render(),
+        ROOT / "docs" / "metrics.md": metrics_doc.render(),
         runbook.PAGE: runbook.render(runbook.PAGE.read_text(encoding="utf-8")),
     }
 

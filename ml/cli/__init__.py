@@ -34,6 +34,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the ``fourgate`` command."""
-    from ml.cli import pipeline, stack, upkeep  # noqa: F401 - they register their commands; --help of one needs all
+    # They register their commands; the help of one names all.
+    from ml.cli import doctor, pipeline, stack, trace, upkeep  # noqa: F401 - see above
 
     app()

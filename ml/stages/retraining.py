@@ -29,6 +29,7 @@ from ml.registry import Registry
 from ml.settings import GATES, Settings
 from ml.spec import Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
+from ml.stages.describing import describe
 from ml.stages.opening import (
     candidate_folder,
     folder_of,
@@ -43,6 +44,7 @@ from ml.stages.opening import (
     write_json,
 )
 from ml.stages.preparation import code_version, feature_set
+from ml.stages.recipe import Recipe, choices, data_set, digest_of, libraries, split_texts
 from ml.training import FitOptions, Fitted
 from ml.warehouse import Champion, Judgement, Promotion, Route
 
@@ -89,13 +91,14 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         **frame,
         "version": asdict(version),
         "name": chosen.name,
-        "split": {name: _texts(getattr(split, name)) for name in Split.__slots__},
+        "split": split_texts(split),
         "champion_version": champion.version.version if champion else None,
         "champion_as_of": champion.as_of.isoformat() if champion else None,
         "folder": str(folder),
         "report_url": registry.run_url(version.mlflow_run_id),
     }
     write_json(folder / "candidate.json", candidate)
+    describe(settings, version)
     return candidate
 
 
@@ -138,6 +141,7 @@ def promote(
             request = Promotion(version, Route(won), gate_report_uri, as_of, actor, candidate["champion_version"])
             champion = warehouse.promote(request)
             registry.project_champion(champion.version, champion.previous)
+    describe(settings, version)
     return {
         "promoted": promoted,
         "reason": "all four gates passed" if promoted else _why_not(judged),
@@ -239,21 +243,21 @@ def _record(
     dag_run: str,
 ) -> TrainingRecord:
     fitted, chosen, rows, split = fit
-    commit = code_version()
-    key = key_of(spec.name, frame["project"], frame["path"], split, settings.seed, settings.threads, commit)
+    recipe = _recipe(settings, frame, (chosen, rows, split))
+    key = key_of(spec.name, frame["project"], frame["path"], split, recipe.choices, recipe.code)
     params = {
-        "seed": settings.seed,
+        **recipe.choices,
         "snapshot_id": frame["snapshot_id"],
-        "rows": frame["rows"],
-        "runs": frame["runs"],
-        "features": len(spec.features),
-        **{f"period.{name}": " .. ".join(map(str, _texts(getattr(split, name)))) for name in Split.__slots__},
+        "rows_count": frame["rows"],
+        "runs_count": frame["runs"],
+        "features_count": len(spec.features),
+        **{f"period.{name}": " .. ".join(map(str, span)) for name, span in recipe.split.items()},
     }
     tags = {
         "key": key,
         "snapshot": str(frame["snapshot_id"]),
         "feature_set": feature_set(spec),
-        "git_commit": commit,
+        "git_commit": recipe.code,
         "as_of": str(frame["as_of"]),
         "dag_run": dag_run,
     }
@@ -270,7 +274,36 @@ def _record(
         for one in records
     )
     as_of = datetime.fromisoformat(frame["as_of"])
-    return TrainingRecord(spec.name, frame["project"], as_of, params, tags, candidates, chosen.name)
+    return TrainingRecord(
+        spec.name,
+        frame["project"],
+        as_of,
+        params,
+        tags,
+        candidates,
+        chosen.name,
+        data_set(recipe, rows),
+        recipe.to_dict(),
+    )
+
+
+def _recipe(settings: Settings, frame: Mapping[str, Any], fit: tuple[Fitted, pd.DataFrame, Split]) -> Recipe:
+    chosen, rows, split = fit
+    with open_warehouse(settings) as warehouse:
+        snapshot = warehouse.snapshot(int(frame["snapshot_id"]))
+    return Recipe(
+        model=frame["model"],
+        project=frame["project"],
+        candidate=chosen.name,
+        snapshot_id=snapshot.snapshot_id,
+        versions=snapshot.versions,
+        as_of=frame["as_of"],
+        digest=digest_of(rows),
+        choices=choices(settings),
+        split=split_texts(split),
+        code=code_version(),
+        libraries=libraries(),
+    )
 
 
 def _scored(
@@ -327,7 +360,3 @@ def _why_not(verdicts: Sequence[Verdict]) -> str:
             ]
             told.append(f"{verdict.gate}: {verdict.status}: {', '.join(failed)}")
     return "; ".join(told)
-
-
-def _texts(span: Interval) -> list[str | None]:
-    return [span.start.isoformat() if span.start else None, span.end.isoformat() if span.end else None]

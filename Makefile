@@ -10,15 +10,17 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 HISTORY ?=
 SECONDS_LONG ?= 60
 ADVISORIES ?=
+REQUIRE ?=
 # a password that says "password" is an example
 SECRETS := --no-verify --exclude-files '^uv\.lock$$' --exclude-secrets '^password$$'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop status test unit check lint types layers containers secrets audit site sbom coverage fuzz bench \
+.PHONY: help setup run stop status test unit integration e2e contracts check lint types layers containers secrets audit \
+  site build sbom coverage fuzz bench \
   format hooks clean browser
 
 help: ## show this help
-	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 
 ## Use it
@@ -47,8 +49,17 @@ $(TOOLS)/bin/uv:
 test: setup browser ## every test: unit, integration and the whole stack
 	@$(BIN)/python -m pytest
 
-unit: setup ## the quick tests only
-	@$(BIN)/python -m pytest -m "not integration and not e2e"
+unit: setup ## the quick tests only, on all cores
+	@$(BIN)/python -m pytest -m "not integration and not e2e" --numprocesses auto --dist loadfile
+
+integration: setup ## tests with a real PostgreSQL and MLflow
+	@$(BIN)/python -m pytest -m integration
+
+e2e: setup browser ## tests of the whole stack
+	@$(BIN)/python -m pytest -m e2e
+
+contracts: setup ## data contracts, and pages and configuration held against the code
+	@$(BIN)/python -m pytest tests/architecture tests/ml/validation tests/ml/test_schemas.py tests/ml/test_settings.py
 
 check: setup lint types layers containers secrets audit site ## all that needs no test to run: style, types, layers, containers, secrets, advisories, documentation
 
@@ -75,8 +86,11 @@ containers: setup ## compose file by the official schema, Dockerfile by hadolint
 secrets: setup ## no secret in a file that git knows; an example carries `pragma: allowlist secret`
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(SECRETS)
 
-audit: setup ## hold every locked dependency against known advisories  [ADVISORIES=<zip>]
-	@$(BIN)/python -m upkeep.audit $(if $(ADVISORIES),--advisories "$(ADVISORIES)")
+audit: setup ## hold every locked dependency against known advisories  [ADVISORIES=<zip>] [REQUIRE=1]
+	@$(BIN)/python -m upkeep.audit $(if $(ADVISORIES),--advisories "$(ADVISORIES)") $(if $(REQUIRE),--require)
+
+build: setup ## write the wheel into dist/
+	@$(UV) build --quiet --wheel --out-dir dist
 
 sbom: setup ## write dist/fourgate.cdx.json: every locked dependency, as CycloneDX
 	@mkdir -p dist

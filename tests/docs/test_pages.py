@@ -13,7 +13,7 @@ from ml.cli import app, pipeline, stack
 from tests.docs.pages import PAGES, ROOT, anchors, command_lines, prose, spans
 
 COMMANDS = get_command(app).commands
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLE = re.compile(r"([A-Z_]+)=")
 of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 

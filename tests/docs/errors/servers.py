@@ -43,13 +43,14 @@ def _no_dsn(place: Place) -> str:
 
 @of("the-address-of-postgresql-cannot-be-read")
 def _odd_dsn(place: Place) -> str:
-    place.set("FOURGATE_WAREHOUSE_DSN", "postgresql://fourgate:secret@[db/fourgate")
+    place.set("FOURGATE_WAREHOUSE_DSN", "postgresql://fourgate:secret@[db/fourgate")  # pragma: allowlist secret
     return place.call("status")
 
 
 @of("postgresql-does-not-answer")
 def _no_postgres(place: Place) -> str:
-    place.set("FOURGATE_WAREHOUSE_DSN", f"postgresql://fourgate_pipeline:secret@127.0.0.1:{free_port()}/fourgate")
+    dsn = f"postgresql://fourgate_pipeline:secret@127.0.0.1:{free_port()}/fourgate"  # pragma: allowlist secret
+    place.set("FOURGATE_WAREHOUSE_DSN", dsn)
     return place.call("status")
 
 

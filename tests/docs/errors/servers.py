@@ -43,13 +43,13 @@ def _no_dsn(place: Place) -> str:
 
 @of("the-address-of-postgresql-cannot-be-read")
 def _odd_dsn(place: Place) -> str:
-    place.set("FOURGATE_WAREHOUSE_DSN", "postgresql://fourgate:secret@[db/fourgate")  # pragma: allowlist secret
+    place.set("FOURGATE_WAREHOUSE_DSN", "postgresql://fourgate:secret@[db/fourgate")
     return place.call("status")
 
 
 @of("postgresql-does-not-answer")
 def _no_postgres(place: Place) -> str:
-    dsn = f"postgresql://fourgate_pipeline:secret@127.0.0.1:{free_port()}/fourgate"  # pragma: allowlist secret
+    dsn = f"postgresql://fourgate_pipeline:secret@127.0.0.1:{free_port()}/fourgate"
     place.set("FOURGATE_WAREHOUSE_DSN", dsn)
     return place.call("status")
 

@@ -27,13 +27,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Turns CI history into predictions. Every stage runs here without Airflow; `fourgate run` runs all with it.",
-    epilog="Exit codes: 0 done, 1 refused by a gate, 2 settings, 3 source, 4 contract, 5 lake, 6 PostgreSQL, 7 MLflow, "
-    "8 not enough data, 9 stack.",
+    epilog="Exit codes: 0 done, 1 refused by a gate or an invariant is broken, 2 settings, 3 source, 4 contract, "
+    "5 lake, 6 PostgreSQL, 7 MLflow, 8 not enough data, 9 stack.",
 )
 
 
 def main() -> None:
     """Entry point of the ``fourgate`` command."""
-    from ml.cli import pipeline, stack  # noqa: F401 - they register their commands; --help of one needs all
+    from ml.cli import checks, pipeline, stack  # noqa: F401 - they register their commands; --help of one needs all
 
     app()

@@ -1,6 +1,7 @@
 """PostgreSQL: the only package that knows it. One file per subject; `Warehouse` is all of them on one connection."""
 
 from ml.warehouse.champions import Champion, Champions, Promotion, Route
+from ml.warehouse.invariants import Invariants, PublishedSet
 from ml.warehouse.ledger import BatchRecord, Ledger
 from ml.warehouse.migrations import PIPELINE_ROLE, READER_ROLE, migrate
 from ml.warehouse.predictions import PredictionTables, Publication
@@ -15,11 +16,12 @@ __all__ = [
     "Judgement",
     "Promotion",
     "Publication",
+    "PublishedSet",
     "Route",
     "Warehouse",
     "migrate",
 ]
 
 
-class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports):
+class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports, Invariants):
     """A connection to the migrated warehouse, for one thread, as the pipeline or the reader role."""

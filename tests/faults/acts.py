@@ -1,5 +1,6 @@
 """The stages as processes of their own, to be killed at any moment."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -39,6 +40,14 @@ def train(settings: Settings, project: str) -> None:
 def promote(settings: Settings, project: str) -> None:
     """Of the gates' verdicts only what promoting needs of them: four passes and the route."""
     candidate = retraining.newest_candidate(settings, MODEL, project)
+    retraining.promote(settings, candidate, passes(candidate), "a test")
+
+
+def promote_nth(settings: Settings, project: str, number: int) -> None:
+    """The candidate that was trained as number `number`, from 0."""
+    folders = (settings.home.absolute() / "candidates").glob("*/candidate.json")
+    candidates = [candidate for file in folders if (candidate := json.loads(file.read_text()))["project"] == project]
+    candidate = sorted(candidates, key=lambda one: int(one["version"]["version"]))[number]
     retraining.promote(settings, candidate, passes(candidate), "a test")
 
 

@@ -5,7 +5,9 @@ pipe knows how far the process has come, and where it was when it died.
 """
 
 import os
+import signal
 import sys
+from itertools import count
 from multiprocessing.connection import Connection
 from types import FrameType, ModuleType
 from typing import Any
@@ -27,15 +29,20 @@ _KINDS = {
 _NAMES = {name for kinds in _KINDS.values() for name in kinds}
 
 
-def report(sender: Connection) -> None:
-    """Write each outside effect of this thread to a pipe from now on, just before it happens."""
-    descriptor = sender.fileno()
+def report(sender: Connection, pause_at: int) -> None:
+    """Write each outside effect of this thread to a pipe from now on, just before it happens.
+
+    Before effect number `pause_at` the process stops itself (SIGSTOP); 0 means never.
+    """
+    descriptor, number = sender.fileno(), count(1)
 
     def hook(frame: FrameType, event: str, function: Any) -> None:
         if event == "c_call" and function.__name__ in _NAMES:
             kind = _kind(function)
             if kind is not None:
                 os.write(descriptor, kind.encode() + SEPARATOR)
+                if next(number) == pause_at:
+                    os.kill(os.getpid(), signal.SIGSTOP)
 
     sys.setprofile(hook)
 

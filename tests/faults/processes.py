@@ -7,11 +7,15 @@ import multiprocessing
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+import psutil
+
+from ml.errors import FourgateError
 from tests.faults import effects
 
 PRELOAD = ["tests.faults.warm"]
@@ -25,22 +29,27 @@ class Act:
     Args:
         target: importable function of tests/faults.
         arguments: of the function; picklable.
+        pause_at: number of the effect before which the process stops itself until `go_on`; 0 means never.
     """
 
-    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, target: Callable[..., None], *arguments: Any, pause_at: int = 0) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         self._receiver, sender = context.Pipe(duplex=False)
-        self._process = context.Process(target=_perform, args=(sender, target, arguments))
+        self._process = context.Process(target=_perform, args=(sender, pause_at, target, arguments))
         self._process.start()
         sender.close()
         self._text = b""
-        self.error = ""
 
     @property
     def seen(self) -> list[str]:
         """Kinds of the outside effects that were about to happen."""
         return [line.decode() for line in self._text.split(effects.SEPARATOR)[:-1]]
+
+    @property
+    def told(self) -> str:
+        """The error of Fourgate that ended it, as the command line would tell it."""
+        return self._text.split(effects.SEPARATOR)[-1].decode()
 
     def wait_for(self, count: int) -> bool:
         """Wait until the process is about to have its effect number `count`; False if it ended before."""
@@ -59,9 +68,12 @@ class Act:
         self._text += found
         return bool(found)
 
-    def signal(self, sign: signal.Signals) -> None:
-        assert self._process.pid is not None
-        os.kill(self._process.pid, sign)
+    def go_on(self) -> None:
+        """Continue a process that stopped itself."""
+        process = psutil.Process(self._process.pid)
+        while process.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        process.resume()
 
     def kill(self) -> bool:
         """SIGKILL; whether that is what ended the process."""
@@ -78,13 +90,18 @@ class Act:
         return self._process.exitcode
 
 
-def _perform(sender: Connection, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    effects.report(sender)
-    target(*arguments)
+def _perform(sender: Connection, pause_at: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    effects.report(sender, pause_at)
+    try:
+        target(*arguments)
+    except FourgateError as error:
+        sys.setprofile(None)
+        os.write(sender.fileno(), f"{type(error).__name__}: {error}".replace("\n", " ").encode())
+        sys.exit(error.exit_code)
 
 
 def run(target: Callable[..., None], *arguments: Any) -> list[str]:
     """Perform an act undisturbed; its outside effects."""
     act = Act(target, *arguments)
-    assert act.join() == 0, f"{target.__name__} ended by itself with an error"
+    assert act.join() == 0, f"{target.__name__} did not end well: {act.told}"
     return act.seen

@@ -8,4 +8,4 @@ import pyarrow.dataset
 import pyarrow.pandas_compat  # noqa: F401
 
 import ml.registry  # noqa: F401
-from tests.faults import acts, collectors  # noqa: F401
+from tests.faults import acts, collectors, processes  # noqa: F401

@@ -78,4 +78,10 @@ def explained(address: str) -> Iterator[None]:
             "it is (FOURGATE_LAKE_URI)"
         ) from error
     except (DeltaError, OSError, ValueError) as error:
-        raise LakeError(f"table {address}: {error}") from error
+        advice = "; make room there and repeat: what was half written does not count" if _is_full(error) else ""
+        raise LakeError(f"table {address}: {error}{advice}") from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk has no room; Delta's own errors say it in words only."""
+    return "os error 28" in str(error) or "No space left" in str(error)

@@ -12,6 +12,7 @@ from ml.spec import Measure, ModelVersion, TrainingRecord
 
 MAX_NAME = 200
 KEY = "fourgate.key_id"
+CHAMPION, PREVIOUS = "champion", "previous"  # aliases
 
 
 def registered_name(model: str, project: str) -> str:

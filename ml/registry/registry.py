@@ -23,14 +23,25 @@ import pandas as pd
 from ml import artifact
 from ml.errors import ArtifactRefused
 from ml.registry import retention
-from ml.registry.naming import KEY, common, finite, key_id, own, registered_name, title, version_of, version_tags
+from ml.registry.naming import (
+    CHAMPION,
+    KEY,
+    PREVIOUS,
+    common,
+    finite,
+    key_id,
+    own,
+    registered_name,
+    title,
+    version_of,
+    version_tags,
+)
 from ml.registry.reading import RECIPE, read_training
 from ml.registry.tracking import NOTE, PARENT, Tracking
 from ml.spec import CandidateRecord, DriftReport, LoggedTraining, Measure, ModelVersion, TrainingRecord, Verdict
 
 # Given by hand because MLflow needs 9 s to guess them.
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "skops")
-CHAMPION, PREVIOUS = "champion", "previous"
 
 
 class Registry:

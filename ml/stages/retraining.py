@@ -46,7 +46,7 @@ from ml.stages.opening import (
 from ml.stages.preparation import code_version, feature_set
 from ml.stages.recipe import Recipe, choices, data_set, digest_of, libraries, split_texts
 from ml.training import FitOptions, Fitted
-from ml.warehouse import Champion, Judgement, Promotion, Route
+from ml.warehouse import Champion, Judgement, Promotion, Route, Warehouse
 
 KEPT = ("project", "run_id", "variant", "test_id", "started_at", "known_at", "failed", "previous_failed", "duration_s")
 EXAMPLE_ROWS = 5
@@ -139,8 +139,8 @@ def promote(
         promoted = sorted(passed) == sorted(GATES) and won != gates.Route.NONE
         if promoted:
             request = Promotion(version, Route(won), gate_report_uri, as_of, actor, candidate["champion_version"])
-            champion = warehouse.promote(request)
-            registry.project_champion(champion.version, champion.previous)
+            warehouse.promote(request)
+            project_champion(warehouse, registry, version.model, version.project)
     describe(settings, version)
     return {
         "promoted": promoted,
@@ -172,19 +172,32 @@ def rollback(
         champion = warehouse.champion(model, project)
         if champion is None or champion.version.version == version:
             moment = now(settings, head(warehouse), project, as_of)
-            champion = warehouse.rollback(model, project, moment, actor, reason)
+            warehouse.rollback(model, project, moment, actor, reason)
         elif champion.previous is None or champion.previous.version != version:
             serving = champion.version.version
             raise WarehouseError(
                 f"version {version} of {model} {project} was to be rolled back, but {serving} serves now"
             )
-    open_registry(settings).project_champion(champion.version, champion.previous)
+        champion = project_champion(warehouse, open_registry(settings), model, project)
     return {
         "model": model,
         "project": project,
         "champion": champion.version.version,
         "previous": champion.previous.version if champion.previous else None,
     }
+
+
+def project_champion(warehouse: Warehouse, registry: Registry, model: str, project: str) -> Champion:
+    """Point MLflow's aliases at what the champion's row says, whoever changed it meanwhile.
+
+    Raises:
+        WarehouseError: there is no champion.
+    """
+    with warehouse.projection_lock(model, project) as champion:
+        if champion is None:
+            raise WarehouseError(f"{model} {project} has no champion whose aliases could be set")
+        registry.project_champion(champion.version, champion.previous)
+    return champion
 
 
 def newest_candidate(settings: Settings, model: str, project: str) -> dict[str, Any]:

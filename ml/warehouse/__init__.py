@@ -2,6 +2,7 @@
 
 from ml.warehouse.champions import Champion, Champions, Promotion, Route
 from ml.warehouse.condition import Condition
+from ml.warehouse.invariants import Invariants, PublishedSet
 from ml.warehouse.ledger import BatchRecord, Ledger
 from ml.warehouse.lineage import Lineage
 from ml.warehouse.migrations import PIPELINE_ROLE, READER_ROLE, migrate
@@ -17,11 +18,12 @@ __all__ = [
     "Judgement",
     "Promotion",
     "Publication",
+    "PublishedSet",
     "Route",
     "Warehouse",
     "migrate",
 ]
 
 
-class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports, Lineage, Condition):
+class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports, Lineage, Condition, Invariants):
     """A connection to the migrated warehouse, for one thread, as the pipeline or the reader role."""

@@ -2,11 +2,13 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from ml.errors import RegistryError
+from ml.legible import legible
 from ml.spec import Measure, ModelVersion, TrainingRecord
 
 MAX_NAME = 200
@@ -64,8 +66,13 @@ def note(record: TrainingRecord) -> str:
     """Description on the page of a retraining, in Markdown."""
     others = ", ".join(candidate.name for candidate in record.candidates if candidate.name != record.chosen)
     lines = [f"**{record.chosen}** was chosen; it was compared with {others or 'nothing'}."]
-    lines += [f"- {name}: {value}" for name, value in record.tags.items()]
+    lines += [f"- {_literal(name)}: {_literal(value)}" for name, value in record.tags.items()]
     return "\n".join(lines)
+
+
+def _literal(text: str) -> str:
+    """Text that Markdown shows as it is: a name from outside must load no picture and make no link."""
+    return re.sub(r"([^\w\s])", r"\\\1", legible(text).replace("\n", " "))
 
 
 def numbers(metrics: Mapping[str, Measure]) -> dict[str, float]:

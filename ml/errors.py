@@ -18,11 +18,20 @@
 A message says what went wrong, where, and what would have been right.
 """
 
+from ml.legible import legible
+
 
 class FourgateError(Exception):
-    """Root of the tree. `exit_code` is what the command line returns."""
+    """Root of the tree. `exit_code` is what the command line returns.
+
+    A message may quote a name from outside: as text it holds nothing that a terminal or a log would act on.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, legible."""
+        return legible(super().__str__())
 
 
 class SettingsError(FourgateError):

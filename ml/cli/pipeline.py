@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ml.cli import app
-from ml.cli.output import console, grid, progress, show
+from ml.cli.output import console, grid, plain, progress, show
 from ml.errors import NotEnoughData, SettingsError
 from ml.settings import GATES, MODELS, Settings, load_settings
 
@@ -145,7 +145,7 @@ def train(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     trained = []
     for name in _projects(settings, project):
         with progress(as_json) as bar:
-            bar.add_task(f"training for {name}", total=None)
+            bar.add_task(f"training for {plain(name)}", total=None)
             frame = preparation.features(settings, model, name, moment)
             trained.append(retraining.train(settings, frame))
     show(trained, as_json)
@@ -245,7 +245,7 @@ def _judge(settings: Settings, model: str, project: str) -> list[tuple[dict[str,
                 raise
             continue  # a project without a candidate must not keep the others from being judged
         with progress(as_json=False) as bar:
-            task = bar.add_task(f"judging {name}", total=len(GATES))
+            task = bar.add_task(f"judging {plain(name)}", total=len(GATES))
             verdicts = []
             for gate in GATES:
                 verdicts.append(retraining.judge(settings, gate, candidate))

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from ml import stack as embedded
 from ml.cli import app
-from ml.cli.output import console
+from ml.cli.output import console, plain
 from ml.cli.watch import Watch
 from ml.errors import SettingsError, SourceError, StackError
 from ml.settings import MODELS, Settings, home_only, load_settings, read_secret
@@ -108,7 +107,7 @@ def _history(settings: Settings, history: Path | None) -> Path:
 
 def _start(settings: Settings) -> Stack:
     with console.status("starting PostgreSQL, MLflow and Airflow") as status:
-        return embedded.start(settings, lambda detail: status.update(f"starting: {escape(detail)}"))
+        return embedded.start(settings, lambda detail: status.update(f"starting: {plain(detail)}"))
 
 
 def _print_addresses(stack: Stack) -> None:

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ml import models
 from ml.gates.report import Plot, number, plot, rule, word
+from ml.legible import legible
 from ml.metrics import CATALOGUE, Described
 from ml.settings import Settings
 from ml.spec import CandidateRecord, LoggedTraining, Measure, ModelVersion, Status, Verdict
@@ -151,7 +152,7 @@ def _failed(verdict: Verdict) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is: names come from outside."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", " ".join(legible(text).split()))
 
 
 def _address(url: str) -> str:

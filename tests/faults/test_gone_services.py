@@ -20,7 +20,7 @@ from tests.faults.processes import Act, run
 from tests.mlflow_server import MlflowServer, free_port
 
 SEED = 20260101
-SECRET = "pipe-secret"
+SECRET = "pipe-secret"  # pragma: allowlist secret
 POSTGRES = ("statement", "commit", "copy")
 MLFLOW = ("request",)
 STORE_MB = 64

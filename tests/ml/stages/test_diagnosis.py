@@ -24,7 +24,7 @@ from tests.ml.stages.test_rollback import MODEL, PROJECT, promote
 from tests.mlflow_server import free_port
 from tests.postgres import Postgres
 
-SECRET = "s3cret-of-the-warehouse"
+SECRET = "s3cret-of-the-warehouse"  # pragma: allowlist secret
 
 
 def now() -> datetime:

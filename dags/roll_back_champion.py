@@ -5,8 +5,8 @@ row, and publishes its predictions. The form asks for the reason; it is kept in 
 
 **Red is real when:** there is no previous champion (the message says so), or PostgreSQL cannot be reached.
 
-**Mend:** clear the task `roll_back`: a repeat of it undoes nothing. A new run of the DAG goes back again, so
-look at the champion first (`fourgate status`).
+**Mend:** clear any task: a run rolls back once, and a repeat of it undoes nothing. A new run of the DAG goes back
+again, so look at the champion first (`fourgate status`).
 Owner: ML engineering.
 """
 
@@ -37,8 +37,10 @@ def roll_back_champion():
         """The champion that is to go; kept, so that a repeated attempt does not bring it back."""
         from ml.stages import serving
 
-        form = get_current_context()["params"]
-        return serving.champion_of(load_settings(), form["model"], form["project"])
+        context = get_current_context()
+        form = context["params"]
+        found = serving.champion_of(load_settings(), form["model"], form["project"])
+        return {**found, "request_id": context["dag_run"].run_id}
 
     @task(outlets=[champion(model) for model in MODELS], multiple_outputs=False)
     def roll_back(leaving: dict[str, Any], *, outlet_events: Any = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 
 from ml.errors import LakeError
 
@@ -55,6 +56,14 @@ def stamp(sequence: int) -> CommitProperties:
     """Mark of a writer: two commits with it conflict, and a table remembers the last sequence."""
     # No retries: a commit that meets another one was built on rows that are no longer current.
     return CommitProperties(app_transactions=[Transaction(APP_ID, sequence)], max_commit_retries=0)
+
+
+def existing(delta: DeltaTable, paths: Sequence[str]) -> int:
+    """How many of these paths, relative to the table, are files in its storage."""
+    if not paths:
+        return 0
+    found = DeltaStorageHandler(delta.table_uri).get_file_info(list(paths))
+    return sum(info.is_file for info in found)
 
 
 def literals(values: Iterable[str]) -> str:

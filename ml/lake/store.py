@@ -9,6 +9,7 @@ ledger named, its sequence is not above the table's, or its commit meets another
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import pandas as pd
 import pyarrow as pa
@@ -18,7 +19,7 @@ from deltalake.exceptions import CommitFailedError
 
 from ml.errors import LakeError
 from ml.lake import rows
-from ml.lake.delta import APP_ID, explained, literal, literals, merge, scan, schema_of, stamp
+from ml.lake.delta import APP_ID, existing, explained, literal, literals, merge, scan, schema_of, stamp
 from ml.schemas import KEYS, LAKE_TABLES
 
 FIRST_VERSIONS: Mapping[str, int] = dict.fromkeys(LAKE_TABLES, 0)
@@ -242,12 +243,12 @@ class Lake:
     ) -> dict[str, int]:
         """Delete files that no kept version needs, under the lake lock.
 
-        Delta notes a vacuum in its log: record `versions()` as a snapshot afterwards.
+        Delta notes a vacuum that deletes something in its log: record `versions()` as a snapshot afterwards.
 
         Args:
             keep: versions of the head and of every snapshot that a live model names.
             retention_hours: files that were removed from the table later than this stay.
-            dry_run: only count, without the lock.
+            dry_run: only count, without the lock; a table that no kept version names counts as empty.
 
         Returns:
             number of deleted files per table.
@@ -255,16 +256,21 @@ class Lake:
         keep = list(keep)
         deleted = {}
         for table in LAKE_TABLES:
-            if dry_run and not DeltaTable.is_deltatable(self._address(table)):
-                deleted[table] = 0
-                continue
             wanted = sorted({versions[table] for versions in keep if table in versions})
-            with explained(self._address(table)):
-                files = self._open(table).vacuum(
-                    retention_hours, dry_run=dry_run, enforce_retention_duration=False, full=True, keep_versions=wanted
-                )
-            deleted[table] = len(files)
+            deleted[table] = 0 if dry_run and not wanted else self._vacuum(table, wanted, retention_hours, dry_run)
         return deleted
+
+    def _vacuum(self, table: str, wanted: list[int], retention_hours: int, dry_run: bool) -> int:
+        delta = self._open(table)
+        vacuum = partial(
+            delta.vacuum, retention_hours, enforce_retention_duration=False, full=True, keep_versions=wanted
+        )
+        with explained(self._address(table)):
+            # Delta lists what it removed from the table, also what was deleted from its storage before
+            there = existing(delta, vacuum(dry_run=True))
+            if there and not dry_run:  # it notes a vacuum in its log, also one that found nothing
+                vacuum(dry_run=False)
+        return there
 
     def _address(self, table: str) -> str:
         return f"{self._uri}/{table}"

@@ -13,6 +13,7 @@ import psycopg2
 from psycopg2 import extensions, sql
 
 from ml.errors import StackError
+from ml.stack.passage import let_pass
 
 SYSTEM_USER = "pgserver"
 OWNER = "fourgate_owner"
@@ -90,11 +91,10 @@ class EmbeddedPostgres:
         if SYSTEM_USER not in {entry.pw_name for entry in pwd.getpwall()}:
             subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=True)  # noqa: S607 - as root
         _own(self.folder)
+        user = pwd.getpwnam(SYSTEM_USER).pw_uid
         for place in (self.folder, binaries()):
             for parent in place.absolute().parents:
-                mode = parent.stat().st_mode
-                if not mode & 0o001:
-                    parent.chmod(mode | 0o001)
+                let_pass(parent, user)
 
     def _call(self, program: str, *arguments: str) -> None:
         done = self._run(program, *arguments)

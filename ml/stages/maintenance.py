@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,6 @@ def maintain(settings: Settings, as_of: datetime, *, dry_run: bool = False) -> d
         head = warehouse.head()
         if head is None:
             return NOTHING_COLLECTED
-        began = time.monotonic()
         before = _file_counts(lake, head.versions)
         if dry_run:
             deleted = lake.vacuum([*warehouse.live_versions(), head.versions], hours, dry_run=True)
@@ -69,12 +67,9 @@ def maintain(settings: Settings, as_of: datetime, *, dry_run: bool = False) -> d
         lake.create()  # a lake of an earlier release may lack a table
         base = lake.restore(head.versions, warehouse.next_sequence())
         lake.compact(base, warehouse.next_sequence())
-        keep = [*warehouse.live_versions(), lake.versions()]
-        deleted = lake.vacuum(keep, hours, dry_run=True)
-        if any(deleted.values()):  # Delta notes a vacuum in its log, also one that found nothing
-            lake.vacuum(keep, hours)
-        if lake.versions() != head.versions:
-            head = _record(warehouse, lake.versions(), as_of, time.monotonic() - began)
+        head = _named(warehouse, lake, head, as_of)  # from here on, what was compacted is named by the past only
+        deleted = lake.vacuum(warehouse.live_versions(), hours)
+        head = _named(warehouse, lake, head, as_of)
     return _told(head, (before, _file_counts(lake, head.versions)), deleted, dry_run)
 
 
@@ -94,7 +89,11 @@ def _file_counts(lake: Lake, versions: Any) -> dict[str, int]:
     return {table: len(lake.files(table, version)) for table, version in versions.items()}
 
 
-def _record(warehouse: Warehouse, versions: dict[str, int], as_of: datetime, seconds: float) -> Snapshot:
+def _named(warehouse: Warehouse, lake: Lake, head: Snapshot, as_of: datetime) -> Snapshot:
+    """The snapshot that names the lake's present versions: a new one if they are not those of the head."""
+    versions = lake.versions()
+    if versions == head.versions:
+        return head
     sequence = warehouse.next_sequence()
     record = BatchRecord(
         batch_id=f"maintenance-{sequence}",
@@ -109,7 +108,7 @@ def _record(warehouse: Warehouse, versions: dict[str, int], as_of: datetime, sec
         versions=versions,
         data_until=None,
         interval=Interval(),
-        seconds=seconds,
+        seconds=0.0,
         as_of=as_of,
     )
     return warehouse.record_batch(record, sequence)

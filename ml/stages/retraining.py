@@ -46,7 +46,7 @@ from ml.stages.opening import (
 from ml.stages.preparation import code_version, feature_set
 from ml.stages.recipe import Recipe, choices, data_set, digest_of, libraries, split_texts
 from ml.training import FitOptions, Fitted
-from ml.warehouse import Champion, Judgement, Promotion, Route, Warehouse
+from ml.warehouse import Champion, Judgement, Promotion, Rollback, Route, Warehouse
 
 KEPT = ("project", "run_id", "variant", "test_id", "started_at", "known_at", "failed", "previous_failed", "duration_s")
 EXAMPLE_ROWS = 5
@@ -159,7 +159,8 @@ def rollback(
 
     Args:
         settings: warehouse and registry.
-        leaving: the champion that is to go, as `serving.champion_of` gave it.
+        leaving: the champion that is to go, as `serving.champion_of` gave it; with a `request_id`, this is done once
+            for it, also when all of the request is repeated.
         as_of: moment taken as now.
         actor: who asks for it; kept in the audit log, as is `reason`.
         reason: why.
@@ -172,7 +173,7 @@ def rollback(
         champion = warehouse.champion(model, project)
         if champion is None or champion.version.version == version:
             moment = now(settings, head(warehouse), project, as_of)
-            warehouse.rollback(model, project, moment, actor, reason)
+            warehouse.rollback(Rollback(model, project, moment, actor, reason, leaving.get("request_id", "")))
         elif champion.previous is None or champion.previous.version != version:
             serving = champion.version.version
             raise WarehouseError(

@@ -1,6 +1,6 @@
 """PostgreSQL: the only package that knows it. One file per subject; `Warehouse` is all of them on one connection."""
 
-from ml.warehouse.champions import Champion, Champions, Promotion, Route
+from ml.warehouse.champions import Champion, Champions, Promotion, Rollback, Route
 from ml.warehouse.condition import Condition
 from ml.warehouse.invariants import Invariants, PublishedSet
 from ml.warehouse.ledger import BatchRecord, Ledger
@@ -19,6 +19,7 @@ __all__ = [
     "Promotion",
     "Publication",
     "PublishedSet",
+    "Rollback",
     "Route",
     "Warehouse",
     "migrate",

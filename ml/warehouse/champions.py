@@ -60,6 +60,21 @@ class Promotion:
     expected_champion: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A request to put the previous champion back; `actor` and `reason` are kept in the audit log.
+
+    `request_id` names the request: it is granted once, however often it is repeated. Empty: each time anew.
+    """
+
+    model: str
+    project: str
+    as_of: datetime
+    actor: str
+    reason: str
+    request_id: str = ""
+
+
 class Champions(Session):
     """Who serves, who judged it, and who served before."""
 
@@ -130,24 +145,35 @@ class Champions(Session):
             write_audit(cursor, promotion.actor, "promote", subject, {**detail, "as_of": promotion.as_of})
             return _serving(cursor, version.model, version.project)
 
-    def rollback(self, model: str, project: str, as_of: datetime, actor: str, reason: str) -> Champion:
+    def rollback(self, request: Rollback) -> Champion:
         """Put the previous champion back; the present one becomes `previous`, so that a second rollback undoes it.
-
-        Who asked for it and the reason are kept in the audit log.
 
         Raises:
             WarehouseError: there is no champion, or none before it.
         """
-        subject = f"{model} {project}"
+        subject = f"{request.model} {request.project}"
         with self.transaction() as cursor:
-            row, present = _locked(cursor, model, project)
+            row, present = _locked(cursor, request.model, request.project)
+            if present is not None and _was_granted(cursor, subject, request.request_id):
+                return present
             if row is None or present is None or present.previous is None:
                 raise WarehouseError(f"{subject} has no previous champion to roll back to")
-            _write_champion(cursor, present.previous, {**row[8], "as_of": as_of, "previous": _record(row)})
+            _write_champion(cursor, present.previous, {**row[8], "as_of": request.as_of, "previous": _record(row)})
             swapped = {"from": present.version.version, "to": present.previous.version}
-            detail = {**swapped, "reason": reason, "as_of": as_of}
-            write_audit(cursor, actor, "rollback", subject, detail)
-            return _serving(cursor, model, project)
+            detail = {**swapped, "reason": request.reason, "as_of": request.as_of, "request_id": request.request_id}
+            write_audit(cursor, request.actor, "rollback", subject, detail)
+            return _serving(cursor, request.model, request.project)
+
+
+def _was_granted(cursor: extensions.cursor, subject: str, request_id: str) -> bool:
+    """Whether the audit log has a rollback of this request."""
+    if not request_id:
+        return False
+    cursor.execute(
+        "SELECT 1 FROM fourgate.audit_log WHERE action = 'rollback' AND subject = %s AND detail ->> 'request_id' = %s",
+        (subject, request_id),
+    )
+    return cursor.fetchone() is not None
 
 
 def _locked(cursor: extensions.cursor, model: str, project: str) -> tuple[tuple[Any, ...] | None, Champion | None]:

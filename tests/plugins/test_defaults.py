@@ -5,16 +5,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ASK = """
-import json, warnings
+import json, os, warnings
 warnings.simplefilter("ignore")
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from fourgate.defaults import collected_at, moment
+from fourgate.defaults import collected_at, moment, no_later_than_start, project_field, span
 from ml.settings import Settings
 
 nominal, started = datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 9, 5, tzinfo=UTC)
@@ -26,6 +27,16 @@ for name, run in (("timed", timed), ("by_asset", by_asset)):
         context = {"dag_run": run, "params": {"as_of": as_of or None}}
         found = [moment(Settings(clock=clock), context) for clock in ("history", "wall")] + [collected_at(context)]
         told[name + " " + as_of] = [one and one.astimezone(UTC).isoformat() for one in found]
+        if not as_of.endswith("+01:00"):
+            told["upkeep " + name + " " + as_of] = [no_later_than_start(context).astimezone(UTC).isoformat()]
+form = {"since": "2026-01-01T00:00:00Z", "until": None}
+hour = {"data_interval_start": nominal, "data_interval_end": started}
+for kind in ("backfill", "manual", "scheduled"):
+    told["span " + kind] = list(span({"dag_run": SimpleNamespace(run_type=kind, **hour), "params": form}))
+told["early upkeep"] = [no_later_than_start({"dag_run": timed, "params": {"as_of": "2020-01-01T00:00:00"}}).isoformat()]
+for name, projects in (("any", ""), ("chosen", "a/b, c")):
+    os.environ["FOURGATE_PROJECTS"] = projects
+    told["form " + name] = [project_field().schema.get("enum"), project_field(required=True).schema.get("enum")]
 print("RESULT" + json.dumps(told))
 """
 NOMINAL, STARTED = "2026-01-01T02:00:00+00:00", "2026-01-09T05:00:00+00:00"
@@ -59,3 +70,20 @@ def test_the_form_decides_for_all_and_is_in_utc_unless_it_says_otherwise(
 ) -> None:
     assert told[f"{run} 2026-03-01T08:00:00"] == ["2026-03-01T08:00:00+00:00"] * 3
     assert told[f"{run} 2026-03-01T08:00:00+01:00"] == ["2026-03-01T07:00:00+00:00"] * 3
+
+
+def test_a_backfill_collects_its_interval_and_any_other_run_what_the_form_says(
+    told: dict[str, list[str | None]],
+) -> None:
+    assert told["span backfill"] == [NOMINAL, STARTED]
+    assert told["span manual"] == told["span scheduled"] == ["2026-01-01T00:00:00Z", None]
+
+
+def test_upkeep_takes_nothing_for_old_that_is_not(told: dict[str, list[str | None]]) -> None:
+    assert told["upkeep timed "] == told["upkeep timed 2026-03-01T08:00:00"] == [STARTED]
+    assert told["early upkeep"] == ["2020-01-01T00:00:00+00:00"]
+
+
+def test_the_project_is_a_choice_where_the_configuration_names_projects(told: dict[str, list[Any]]) -> None:
+    assert told["form any"] == [None, None]
+    assert told["form chosen"] == [["", "a/b", "c"], ["a/b", "c"]]

@@ -53,6 +53,17 @@ def test_a_repeated_rollback_leaves_the_previous_champion_in_service(
         assert cursor.fetchall() == [("anna", "worse on Fridays")]
 
 
+def test_a_request_that_is_repeated_from_its_start_is_granted_once(
+    fourgate: Settings, versions: list[ModelVersion]
+) -> None:
+    first, second = versions
+    outcomes = []
+    for request_id in ("run 1", "run 1", "run 2"):
+        leaving = {**serving.champion_of(fourgate, MODEL, PROJECT), "request_id": request_id}
+        outcomes.append(retraining.rollback(fourgate, leaving, NOON, "anna", "worse on Fridays")["champion"])
+    assert outcomes == [first.version, first.version, second.version]
+
+
 def test_a_rollback_of_a_version_that_no_longer_serves_is_refused(
     fourgate: Settings, versions: list[ModelVersion]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from ml.errors import WarehouseError
 from ml.settings import GATES
 from ml.spec import Check, Interval, ModelVersion, Status, Verdict
-from ml.warehouse import Judgement, Promotion, Route, Warehouse
+from ml.warehouse import Judgement, Promotion, Rollback, Route, Warehouse
 from ml.warehouse.session import Session
 from tests.lake_builders import NOON, record
 from tests.postgres import Postgres
@@ -87,7 +87,7 @@ def test_no_champion_before_the_first_promotion(warehouse: Warehouse) -> None:
     assert warehouse.champion("test_selection", "shop") is None
     assert warehouse.used_periods("test_selection", "shop") == []
     with pytest.raises(WarehouseError, match="no previous champion to roll back to"):
-        warehouse.rollback("test_selection", "shop", NOON, "anna", "worse on Fridays")
+        warehouse.rollback(Rollback("test_selection", "shop", NOON, "anna", "worse on Fridays"))
 
 
 def test_the_first_promotion_has_no_previous_and_is_its_own_anchor(warehouse: Warehouse, postgres: Postgres) -> None:
@@ -207,10 +207,10 @@ def test_rollback_swaps_champion_and_previous_and_a_second_one_undoes_it(
         judge(warehouse, str(number), number, number + 1)
     first = warehouse.promote(promotion("1", None, Route.FIRST))
     second = warehouse.promote(promotion("2", "1"))
-    back = warehouse.rollback("test_selection", "shop", day(20), "anna", "worse on Fridays")
+    back = warehouse.rollback(Rollback("test_selection", "shop", day(20), "anna", "worse on Fridays"))
     assert (back.version, back.previous, back.anchor) == (first.version, second.version, version("1"))
     assert (back.gate_report, back.route, back.as_of) == ("report-1", Route.FIRST, day(20))
-    again = warehouse.rollback("test_selection", "shop", day(21), "anna", "worse on Fridays")
+    again = warehouse.rollback(Rollback("test_selection", "shop", day(21), "anna", "worse on Fridays"))
     assert (again.version, again.previous, again.anchor) == (second.version, first.version, version("2"))
     assert [entry for entry in audit(postgres) if entry[1] == "rollback"] == [("anna", "rollback")] * 2
 
@@ -220,7 +220,7 @@ def test_a_repeated_task_does_not_undo_a_rollback(warehouse: Warehouse) -> None:
         judge(warehouse, str(number), number, number + 1)
     warehouse.promote(promotion("1", None, Route.FIRST))
     warehouse.promote(promotion("2", "1"))
-    warehouse.rollback("test_selection", "shop", day(20), "anna", "worse on Fridays")
+    warehouse.rollback(Rollback("test_selection", "shop", day(20), "anna", "worse on Fridays"))
     with pytest.raises(WarehouseError, match="replaced or rolled back since: train a new version"):
         warehouse.promote(promotion("2", "1"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ml.cli import app, pipeline, stack
+from ml.cli import app, doctor, pipeline, stack, trace
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -16,7 +16,8 @@ COMMANDS = {command.name or command.callback.__name__ for command in app.registe
 def test_the_command_modules_register_what_the_issue_of_a_user_needs() -> None:
     assert {"collect", "validate", "features", "drift", "train", "judge", "promote"} <= COMMANDS
     assert {"publish", "monitor", "rollback", "status", "run", "up", "down"} <= COMMANDS
-    assert pipeline.app is stack.app
+    assert {"explain", "frame", "reproduce", "doctor"} <= COMMANDS
+    assert pipeline.app is stack.app is trace.app is doctor.app
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -133,13 +133,13 @@ def _lake_at(settings: Settings, snapshot: Snapshot) -> Finding:
     mend = f"put {there} back from its backup, or correct FOURGATE_LAKE_URI and FOURGATE_HOME"
     try:
         current = opened.versions()
+        older = [f"{name} {current[name]}, not {at}" for name, at in snapshot.versions.items() if current[name] < at]
+        if older:
+            told = f"{there} is older than snapshot {snapshot.snapshot_id} of the ledger: {', '.join(older)}"
+            return Finding("lake", Health.WRONG, told, mend)
         until = opened.data_until(snapshot.versions["runs"])
     except LakeError as error:
         return Finding("lake", Health.WRONG, f"it cannot be read: {error}", mend)
-    older = [f"{name} {current[name]}, not {at}" for name, at in snapshot.versions.items() if current[name] < at]
-    if older:
-        told = f"{there} is older than snapshot {snapshot.snapshot_id} of the ledger: {', '.join(older)}"
-        return Finding("lake", Health.WRONG, told, mend)
     newer = [name for name, at in snapshot.versions.items() if current[name] > at]
     if newer:
         told = f"{', '.join(newer)} went on without the ledger: a writer is at work, or was killed"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_the_runbook_has_a_chapter_with_every_dag_and_each_of_its_tasks(
     bag: dict[str, Any], chapters: list[Section]
 ) -> None:
     for dag_id, dag in bag["dags"].items():
-        (chapter,) = [one for one in chapters if f"`{dag_id}`" in one.text.split("| task |")[0]]
+        (chapter,) = [one for one in chapters if re.search(rf"^DAG: .*`{dag_id}`", one.text, re.MULTILINE)]
         missing = [task for task in dag["tasks"] if f"`{task.rsplit('.', 1)[-1]}`" not in chapter.text]
         assert missing == [], dag_id
 

@@ -108,7 +108,7 @@ def test_a_model_is_added_as_the_page_says(source: Path, place: Place) -> None:
     place.mlflow()
     place.warehouse()
     write_history(simulate(SMALL), place.folder / "world")
-    place.collect(place.folder / "world")
+    assert "new_rows" in place.call("collect", place.folder / "world", "--as-of", "2027-01-01T00:00:00Z")
     steps = page("add-a-model.md")
     require_style(source, apply(source, steps))
     told = follow(source, steps)

@@ -15,7 +15,15 @@ from tests.docs.pages import PAGES, ROOT, anchors, command_lines, prose, spans
 COMMANDS = get_command(app).commands
 TARGETS = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLE = re.compile(r"([A-Z_]+)=")
-of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+# its calls name a model that the page adds; test_how_to.py runs them
+RUN_ON_CHANGED_CODE = {"add-a-model.md"}
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+of_each_page = pytest.mark.parametrize("page", PAGES, ids=_name)
 
 
 def test_the_command_modules_register_what_the_issue_of_a_user_needs() -> None:
@@ -47,7 +55,7 @@ def refusal_of(words: list[str]) -> str:
         (["tell"], "no command tell"),
         (["status", "--colour"], "No such option"),
         (["rollback"], "Missing parameter"),
-        (["flaky", "shop", "--top", "many"], "many"),
+        (["flaky", "shop", "--top", "many"], "valid integer"),
     ],
 )
 def test_a_call_that_the_command_line_would_refuse_is_found(words: list[str], refusal: str) -> None:
@@ -55,7 +63,7 @@ def test_a_call_that_the_command_line_would_refuse_is_found(words: list[str], re
     assert (refusal in found) if refusal else found == ""
 
 
-@of_each_page
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in RUN_ON_CHANGED_CODE], ids=_name)
 def test_every_call_in_a_code_block_would_be_accepted(page: Path) -> None:
     told = {" ".join(call): refusal_of(call[1:]) for call in command_lines(page.read_text()) if call[0] == "fourgate"}
     assert {call: refusal for call, refusal in told.items() if refusal} == {}

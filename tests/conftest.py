@@ -17,7 +17,7 @@ def no_settings_of_the_machine() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test is of the kind that its fixtures make it: one with a server is no unit test, whoever forgets to mark it."""
+    """A test with a server is an integration test, also where nobody marked it."""
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         if used & SERVERS:

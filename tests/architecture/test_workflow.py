@@ -53,6 +53,8 @@ def test_hooks_use_the_locked_tools_as_make_check_does() -> None:
     hooks = [hook for repository in HOOKS for hook in repository["hooks"]]
     assert {repository["repo"] for repository in HOOKS} == {"local"}
     tools = {hook["entry"].split()[0] for hook in hooks}
+    scan = next(hook for hook in hooks if hook["id"] == "secrets")
+    assert f"'{scan['args'][-1]}'" in MAKEFILE.replace("$$", "$")
     assert {tool.removeprefix(".venv/bin/") for tool in tools} <= set(re.findall(r"\$\(BIN\)/([\w-]+)", MAKEFILE))
 
 

@@ -192,7 +192,7 @@ def _store_word_pairs(engine: Engine) -> None:
         "query_word",
         f"""
         SELECT k.query_no, k.word, t.mean_words,
-            CAST(ROUND(LN((t.tests + 1.0) / (k.tests + 1.0)) * {MICRO}) AS BIGINT) AS weight
+            CAST(ROUND(LN((t.tests + 1e0) / (k.tests + 1e0)) * {MICRO}) AS BIGINT) AS weight
         FROM (SELECT q.query_no, q.word, f.tests FROM {engine.latest_before("word_seen", "word_key", ["word"])}) AS k
         JOIN tests_known AS t ON t.query_no = k.query_no
         WHERE k.tests <= {COMMON_WORD_SHARE} * t.tests

@@ -179,7 +179,7 @@ def _store_failures(engine: Engine) -> None:
 
 def _block_sums(name: str) -> str:
     place = f"MOD(n - 1, {BLOCK[name]})"
-    weight = f"CAST(FLOOR(POWER({1 / KEEP[name]!r}, place) * {SCALE!r}) AS DECIMAL(38, 0))"
+    weight = f"CAST(POWER({1 / KEEP[name]!r}, place) * {SCALE!r} AS DECIMAL(38, 0))"
     return f"""
         SELECT series_no, n, block, place, SUM({weight})
             OVER (PARTITION BY series_no, block ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total

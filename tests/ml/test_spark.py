@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pandas.testing as pdt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
@@ -50,7 +51,7 @@ def rows(project: str, run_id: str, names: list[str]) -> pa.Table:
 
 
 def test_partition_values_folder_names_and_missing_columns_are_read(spark: Engine, tmp_path: Path) -> None:
-    place = tmp_path / "a [é] {b}"
+    place = tmp_path / "a é b"
     write_deltalake(place, rows("apache/ozone", "1", SCHEMA.names[:3]), partition_by=["project", "day"])
     later = rows("a b%c=é'", "2", SCHEMA.names)
     write_deltalake(place, later, partition_by=["project", "day"], mode="append", schema_mode="merge")
@@ -60,6 +61,15 @@ def test_partition_values_folder_names_and_missing_columns_are_read(spark: Engin
         ["apache/ozone", "2026-03-01", "1", None],
         ["a b%c=é'", "2026-03-01", "2", "push"],
     ]
+
+
+def test_glob_signs_in_a_folder_name_stand_for_themselves(spark: Engine, tmp_path: Path) -> None:
+    for folder, run_id in (("a[12]{3}", "1"), ("a13", "2")):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table({"run_id": [run_id]}), tmp_path / folder / "x.parquet")
+    files = [str(tmp_path / "a[12]{3}" / "x.parquet")]
+    spark.register_files("globbed", files, pa.schema([("run_id", pa.string())]))
+    assert spark.fetch("SELECT run_id FROM globbed")["run_id"].tolist() == ["1"]
 
 
 def test_a_missing_file_is_a_lake_error_that_names_the_table(spark: Engine, tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     history: str = Field(
         "", description="history folder, zip or tar to collect; empty = the simulated history in <home>/simulated"
     )
-    engine: Literal["duckdb"] = Field("duckdb", description="query engine that builds the features")
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="query engine: duckdb, or spark (uv sync --group spark)"
+    )
     clock: Literal["history", "wall"] = Field(
         "history",
         description="what a stage takes as now without --as-of: the end of the collected history, or the wall clock",

@@ -122,6 +122,7 @@ def open_engine(
     connection = duckdb.connect(":memory:", config=config)
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")  # it goes to stdout, between the lines of --json
         yield Engine(connection)
     finally:
         connection.close()

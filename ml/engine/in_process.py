@@ -97,6 +97,7 @@ def open_duckdb(threads: int, memory_gb: float | None, spill_folder: str | None)
     connection = duckdb.connect(":memory:", config=config)
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")  # it goes to stdout, between the lines of --json
         yield DuckDBEngine(connection)
     finally:
         connection.close()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ml.engine import open_engine
-from ml.errors import FourgateError, LakeError, RegistryError
+from ml.errors import ArtifactRefused, FourgateError, LakeError
 from ml.lake import Lake
 from ml.registry.naming import CHAMPION, PREVIOUS
 from ml.schemas import KEYS
@@ -238,7 +238,7 @@ def _artifacts_verified(settings: Settings, warehouse: Warehouse) -> _Look:
             try:
                 if registry is not None:
                     registry.load(version)
-            except RegistryError as error:
+            except ArtifactRefused as error:
                 problems.append(Problem(f"{title}: {error}", _replace(version)))
     return _Look(f"{len(names)} model files of {len(champions)} champions", problems)
 

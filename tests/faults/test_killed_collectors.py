@@ -6,7 +6,7 @@ from ml.lake import Lake
 from ml.spec import Snapshot
 from ml.warehouse import Warehouse
 from tests.faults.collectors import BATCHES, batch, collect
-from tests.faults.processes import Act
+from tests.faults.processes import KILLED, Act
 from tests.lake_builders import commit, stored
 from tests.postgres import Postgres
 
@@ -62,7 +62,7 @@ def test_collectors_killed_at_any_moment_lose_and_double_nothing(postgres: Postg
             assert all(collector.wait_for(1) for collector in collectors)
             for collector in chance.sample(collectors, 2):
                 time.sleep(chance.uniform(0, 1.5 * pace))
-                assert collector.kill(), "the collector ended by itself"
+                assert collector.kill() == KILLED, "the collector ended by itself"
                 kills += 1
                 head = check_head(warehouse, lake)
             torn += lake.versions() != dict(head.versions)

@@ -55,7 +55,7 @@ def first_release(empty_database: Postgres, mlflow_uri: str, mlflow_artifacts: P
     champion = ModelVersion(**json.loads((FIXTURE / "champion.json").read_text()))
     folder = mlflow_artifacts / champion.artifact_uri.removeprefix("mlflow-artifacts:/")
     folder.mkdir(parents=True)
-    (folder / "model.skops").write_bytes((FIXTURE / "model.skops").read_bytes())
+    (folder / "model.skops").write_bytes(gzip.decompress((FIXTURE / "model.skops.gz").read_bytes()))
     client, name = MlflowClient(mlflow_uri, mlflow_uri), registered_name(MODEL, WORLD.project)
     client.create_registered_model(name)
     client.create_model_version(name, champion.artifact_uri)

@@ -40,6 +40,7 @@ $(TOOLS)/bin/uv:
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check '$(UV_VERSION)'
 
 test: setup browser ## every test: unit, integration and the whole stack
+	@$(UV) sync --locked --quiet --group spark
 	@$(BIN)/python -m pytest
 
 unit: setup ## the quick tests only
@@ -57,6 +58,7 @@ fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SEC
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_LONG)
 
 bench: setup ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
+	@$(UV) sync --locked --quiet --group spark
 	@$(BIN)/python -m benchmarks
 
 format: setup ## format the code and write the generated pages

@@ -47,6 +47,7 @@ $(TOOLS)/bin/uv:
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check '$(UV_VERSION)'
 
 test: setup browser ## every test: unit, integration and the whole stack
+	@$(UV) sync --locked --quiet --group spark
 	@$(BIN)/python -m pytest
 
 unit: setup ## the quick tests only, on all cores
@@ -108,6 +109,7 @@ fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SEC
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_LONG)
 
 bench: setup ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
+	@$(UV) sync --locked --quiet --group spark
 	@$(BIN)/python -m benchmarks
 
 docs: setup ## serve the documentation on http://127.0.0.1:8000 and build it again when a page changes

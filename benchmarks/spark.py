@@ -1,7 +1,10 @@
 """The same features on Spark, with a local master, against DuckDB: the same statements, equal frames."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,9 @@ TOLERANCE = 1e-12
 
 def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
     """One simulated history; starting Spark's session is part of what is timed."""
+    if find_spec("pyspark") is None or not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        print("  skipped: Spark needs `uv sync --group spark` and a Java runtime, 17 or 21")
+        return
     tables = frames(QUICK_RUNS if quick else RUNS)
     lake, versions = to_lake(tables, scratch / "lake")
     yield Pairing(

@@ -1,5 +1,6 @@
 """Spark reads the same files and computes the same frames as DuckDB, from the same statements."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from tests.feature_builders import random_history, register
 
 pytest.importorskip("pyspark", reason="Spark is not installed: uv sync --group spark")
 pytestmark = [
+    # py4j leaves the sockets of a finished call to the garbage collector
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.integration,
     pytest.mark.skipif(
         not (os.environ.get("JAVA_HOME") or shutil.which("java")), reason="no Java runtime (17 or 21) for Spark"
@@ -43,6 +47,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         patch.setenv("SPARK_CONF_DIR", str(folder))
         with open_engine("spark", threads=1) as engine:
             yield engine
+            gc.collect()  # while its warnings are still expected
 
 
 def rows(project: str, run_id: str, names: list[str]) -> pa.Table:

@@ -12,7 +12,7 @@ SECONDS_LONG ?= 60
 ADVISORIES ?=
 REQUIRE ?=
 # no secrets: a password that says "password" or "secret" is an example, and a file is where secrets belong
-SECRETS := --no-verify --exclude-files '^uv\.lock$$' --exclude-secrets '^(password|secret|cat /run/secrets/\w+)$$'
+SECRETS := --no-verify --exclude-files '^(uv\.lock|tests/fixtures/.*)$$' --exclude-secrets '^(password|secret|cat /run/secrets/\w+)$$'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run stop status test unit integration e2e contracts check lint types layers containers secrets audit \

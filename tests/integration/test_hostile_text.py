@@ -120,6 +120,7 @@ def test_hostile_text_comes_out_of_the_whole_pipeline_as_it_went_in_and_does_not
     _refused_texts_are_kept_and_harmless(settings)
 
     candidate = retraining.train(settings, preparation.features(settings, MODEL, PROJECT))
+    assert candidate["version"], candidate["reason"]
     outcome = retraining.promote(settings, candidate, [retraining.judge(settings, gate, candidate) for gate in GATES])
     assert outcome["promoted"], outcome["reason"]
     serving.publish(settings, MODEL)

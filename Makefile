@@ -6,15 +6,17 @@ BIN := $(VENV)/bin
 TOOLS := .tools
 UV := $(or $(shell command -v uv),$(TOOLS)/bin/uv)
 STAMP := $(VENV)/.synced
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 HISTORY ?=
 SECONDS_LONG ?= 60
 ADVISORIES ?=
 REQUIRE ?=
 # no secrets: a password that says "password" is an example, and a file is where secrets belong
-SECRETS := --no-verify --exclude-files '^uv\.lock$$' --exclude-secrets '^(password|cat /run/secrets/\w+)$$'
+SECRETS := --no-verify --exclude-files '^uv\.lock$$' --exclude-secrets '^(password|secret|cat /run/secrets/\w+)$$'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop status test unit integration e2e contracts check lint types layers containers secrets audit build sbom coverage fuzz bench \
+.PHONY: help setup run stop status test unit integration e2e contracts check lint types layers containers secrets audit \
+  site build sbom coverage fuzz bench \
   format hooks clean browser
 
 help: ## show this help
@@ -59,7 +61,7 @@ e2e: setup browser ## tests of the whole stack
 contracts: setup ## data contracts, and pages and configuration held against the code
 	@$(BIN)/python -m pytest tests/architecture tests/ml/validation tests/ml/test_schemas.py tests/ml/test_settings.py
 
-check: setup lint types layers containers secrets audit ## all that needs no test to run: style, types, layers, containers, secrets, advisories
+check: setup lint types layers containers secrets audit site ## all that needs no test to run: style, types, layers, containers, secrets, advisories, documentation
 
 lint: setup ## style of the code, lock file as declared, workflow and hooks of a known form
 	@$(BIN)/ruff check .
@@ -98,12 +100,18 @@ sbom: setup ## write dist/fourgate.cdx.json: every locked dependency, as Cyclone
 coverage: setup browser ## every test with branch coverage of ml/; at least 90 %, or it fails
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml
 
+site: setup ## the documentation, built strictly into site/
+	@$(MKDOCS) build --strict
+
 fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SECONDS_LONG=60]
 	@$(UV) sync --locked --quiet --group fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_LONG)
 
 bench: setup ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks
+
+docs: setup ## serve the documentation on http://127.0.0.1:8000 and build it again when a page changes
+	@$(MKDOCS) serve --strict
 
 format: setup ## format the code and write the generated pages
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -119,4 +127,4 @@ browser:
 	  || echo "no chromium here: the browser tests will be skipped (Debian: apt-get install chromium)"
 
 clean: stop ## stop the stack and remove the environment and all local state
-	@rm -rf $(VENV) $(TOOLS) .fourgate .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(TOOLS) .fourgate site .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,11 @@
 """### Collect CI data
 
-Every source -> landing -> contracts -> lake. Hourly and on demand; emits `ci_history` when something new came in.
+Every source -> landing -> contracts -> lake. Hourly and on demand; emits `ci_history` with its numbers (rows,
+refused rows, bytes, lowest quality score, snapshot) when something new came in.
+
+**A past period:** *Trigger -> Backfill* collects, hour by hour, the runs that started within each data interval and
+nothing else; *Single run* with *since* and *until* takes a longer period at once. A scheduled run takes all that is
+new, whenever it started: after a pause one run catches up with everything that was missed.
 
 **Normal:** `append` is *skipped* when there was nothing new. Rejected rows do not turn a run red: they are kept in
 `rejected_rows` with their reason, and the batch's data-quality score drops.
@@ -14,24 +19,26 @@ ten minutes (another collector hangs: see its log).
 Owner: data engineering.
 """
 
+from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import ci_history
-from fourgate.defaults import AS_OF, DAG, LAKE_POOL, collected_at, link_report
+from fourgate.defaults import AS_OF, DAG, LAKE_POOL, collected_at, data_docs_history, link_report, span
 from ml.settings import load_settings
 
 FORM = {
     "history": Param("", type="string", maxLength=4000, title="History folder", description="Empty: FOURGATE_HISTORY."),
-    "since": Param(None, type=["null", "string"], format="date-time", title="Runs started at or after (UTC)"),
-    "until": Param(None, type=["null", "string"], format="date-time", title="Runs started before (UTC)"),
+    "since": Param(None, type=["null", "string"], format="date-time", title="Since", description="First start (UTC)."),
+    "until": Param(None, type=["null", "string"], format="date-time", title="Until", description="First start after."),
     "as_of": AS_OF,
 }
+HOURLY = CronTriggerTimetable("0 * * * *", timezone="UTC", interval=timedelta(hours=1))
 
 
-@dag(schedule="@hourly", params=FORM, tags=["fourgate", "data"], doc_md=__doc__, **DAG)
+@dag(schedule=HOURLY, params=FORM, tags=["fourgate", "data"], doc_md=__doc__, **DAG)
 def collect_ci_data():
     """Wire the steps of collecting."""
 
@@ -40,8 +47,8 @@ def collect_ci_data():
         """Land the payloads of the source; one entry per batch that is not in the lake yet."""
         from ml.stages import collection, opening
 
-        params = get_current_context()["params"]
-        return collection.fetch(load_settings(), params["history"], opening.to_span(params["since"], params["until"]))
+        context = get_current_context()
+        return collection.fetch(load_settings(), context["params"]["history"], opening.to_span(*span(context)))
 
     @task(multiple_outputs=False)
     def validate(batch: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +65,9 @@ def collect_ci_data():
         """Put the accepted rows into the lake, batch by batch, each exactly once."""
         from ml.stages import collection
 
-        appended = collection.append(load_settings(), list(batches))
+        settings = load_settings()
+        link_report(data_docs_history(settings))
+        appended = collection.append(settings, list(batches))
         # an attempt that was killed after its last commit left nothing new to the next one, but told nobody
         if not appended["new_rows"] and get_current_context()["ti"].try_number == 1:
             raise AirflowSkipException(f"no new row in {len(batches)} batches")

@@ -16,7 +16,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_curr
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import ci_history, drift
-from fourgate.defaults import AS_OF, DAG, PROJECT, link_report, moment
+from fourgate.defaults import AS_OF, DAG, link_report, moment, project_field
 from ml.settings import MODELS, load_settings
 
 DAILY = AssetOrTimeSchedule(timetable=CronTriggerTimetable("30 1 * * *", timezone="UTC"), assets=[ci_history])
@@ -28,7 +28,7 @@ def declare(model: str) -> None:
     @dag(
         dag_id=f"detect_drift_{model}",
         schedule=DAILY,
-        params={"project": PROJECT, "as_of": AS_OF},
+        params={"project": project_field(), "as_of": AS_OF},
         tags=["fourgate", "drift", model],
         doc_md=__doc__,
         **DAG,
@@ -50,11 +50,13 @@ def declare(model: str) -> None:
         @task(outlets=[drift(model)])
         def announce(reports: list[dict[str, Any]], *, outlet_events: Any = None) -> list[str]:
             """Emit the drift asset when a project drifted from its champion's reference."""
-            drifted = [report["project"] for report in reports if report["retrain"]]
+            drifted = [report for report in reports if report["retrain"]]
             if not drifted:
                 raise AirflowSkipException("; ".join(report["summary"] for report in reports) or "no project yet")
-            outlet_events[drift(model)].extra = {"projects": drifted}
-            return drifted
+            names = [report["project"] for report in drifted]
+            shares = {report["project"]: report["share_drifted"] for report in drifted}
+            outlet_events[drift(model)].extra = {"projects": names, "share_drifted": shares}
+            return names
 
         announce(measure())
 

@@ -18,13 +18,13 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from fourgate.defaults import AS_OF, DAG, LAKE_POOL, PROJECT, moment
+from fourgate.defaults import AS_OF, DAG, LAKE_POOL, MODEL, moment, project_field
 from ml.settings import MODELS, load_settings
 
 
 @dag(
     schedule=CronTriggerTimetable("0 6 * * *", timezone="UTC"),
-    params={"project": PROJECT, "as_of": AS_OF},
+    params={"model": MODEL, "project": project_field(), "as_of": AS_OF},
     tags=["fourgate", "monitoring"],
     doc_md=__doc__,
     **DAG,
@@ -39,6 +39,8 @@ def monitor_models():
 
         context = get_current_context()
         settings = load_settings()
+        if context["params"]["model"] not in {"", model}:
+            raise AirflowSkipException("the form chose another model")
         measured = serving.monitor(settings, model, context["params"]["project"], moment(settings, context))
         if not measured:
             raise AirflowSkipException("no published prediction has an outcome yet")

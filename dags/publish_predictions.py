@@ -1,7 +1,9 @@
 """### Publish predictions
 
 Scores every open change (and in a replay the newest runs, each as of its start, and the next run) with the champion
-and publishes the set to the results table in one transaction. Runs on a new champion or new history.
+and publishes the set to the results table in one transaction. Runs on a new champion or new history, and daily: Airflow
+keeps no asset event for a paused DAG, so what was missed in a pause is caught up with once, when it ends. Emits
+`predictions_<model>` with the numbers of the set.
 
 **Normal:** *skipped* when no project has a champion yet.
 
@@ -14,12 +16,14 @@ Owner: ML engineering.
 
 from typing import Any
 
-from airflow.sdk import dag, get_current_context, task
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from fourgate.assets import champion, ci_history
-from fourgate.defaults import AS_OF, DAG, PROJECT, link_report, moment
+from fourgate.assets import champion, ci_history, predictions
+from fourgate.defaults import AS_OF, DAG, link_report, moment, project_field
 from ml.settings import MODELS, load_settings
+
+DAILY = CronTriggerTimetable("0 5 * * *", timezone="UTC")
 
 
 def declare(model: str) -> None:
@@ -27,8 +31,8 @@ def declare(model: str) -> None:
 
     @dag(
         dag_id=f"publish_{model}",
-        schedule=(champion(model) | ci_history),
-        params={"project": PROJECT, "as_of": AS_OF},
+        schedule=AssetOrTimeSchedule(timetable=DAILY, assets=(champion(model) | ci_history)),
+        params={"project": project_field(), "as_of": AS_OF},
         tags=["fourgate", "publishing", model],
         doc_md=__doc__,
         **DAG,
@@ -36,8 +40,8 @@ def declare(model: str) -> None:
     def publish_predictions():
         """Wire the one step."""
 
-        @task
-        def publish() -> list[dict[str, Any]]:
+        @task(outlets=[predictions(model)])
+        def publish(*, outlet_events: Any = None) -> list[dict[str, Any]]:
             """Score and publish, project by project."""
             from ml.stages import serving
 
@@ -47,6 +51,7 @@ def declare(model: str) -> None:
             if not published:
                 raise AirflowSkipException("no project has a champion yet; train one first")
             link_report(published[0]["report_url"])
+            outlet_events[predictions(model)].extra = {"rows": sum(one["rows"] for one in published), "sets": published}
             return published
 
         publish()

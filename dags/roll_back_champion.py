@@ -15,12 +15,12 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task
 
 from fourgate.assets import champion
-from fourgate.defaults import AS_OF, DAG, moment
+from fourgate.defaults import AS_OF, DAG, moment, project_field
 from ml.settings import MODELS, load_settings
 
 FORM = {
     "model": Param(MODELS[0], type="string", enum=list(MODELS), title="Model"),
-    "project": Param("", type="string", minLength=1, maxLength=1000, title="Project"),
+    "project": project_field(required=True),
     "reason": Param(
         "", type="string", minLength=5, maxLength=1000, title="Reason", description="Kept in the audit log."
     ),

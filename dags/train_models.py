@@ -14,7 +14,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_curr
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import champion, drift
-from fourgate.defaults import AS_OF, DAG, PROJECT, TRAINING_POOL, link_report, moment
+from fourgate.defaults import AS_OF, DAG, TRAINING_POOL, link_report, moment, project_field
 from ml.settings import GATES, MODELS, load_settings
 
 
@@ -49,7 +49,7 @@ def fit(frame: dict[str, Any]) -> dict[str, Any]:
 
 @task(multiple_outputs=False)
 def judge(gate: str, candidate: dict[str, Any]) -> dict[str, Any]:
-    """Hold the candidate against one gate."""
+    """Hold the candidate against one gate; a task each: `data_quality`, `statistical`, `stability`, `consistency`."""
     from ml.stages import retraining
 
     link_report(candidate["report_url"])
@@ -77,7 +77,7 @@ def declare(model: str) -> None:
         schedule=AssetOrTimeSchedule(
             timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=[drift(model)]
         ),
-        params={"project": PROJECT, "as_of": AS_OF},
+        params={"project": project_field(), "as_of": AS_OF},
         tags=["fourgate", "training", model],
         doc_md=__doc__,
         **DAG,

@@ -65,15 +65,18 @@ class Engine:
 
     def run(self, sql: str) -> None:
         """Execute one statement that returns nothing."""
-        self._connection.execute(sql)
+        with _files_named():
+            self._connection.execute(sql)
 
     def store(self, name: str, select: str) -> None:
         """Compute `select` into the temporary table `name` (created or replaced)."""
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_name(name)} AS {select}")
+        with _files_named():
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_name(name)} AS {select}")
 
     def fetch(self, sql: str) -> pd.DataFrame:
         """Result of `sql`; numbers as NumPy types (null integers turn the column into float64, null = NaN)."""
-        return self._connection.execute(sql).df()
+        with _files_named():
+            return self._connection.execute(sql).df()
 
     def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
         """FROM clause that pairs each query ``q`` with the latest fact ``f`` known strictly before it.
@@ -122,6 +125,15 @@ def open_engine(
         yield Engine(connection)
     finally:
         connection.close()
+
+
+@contextmanager
+def _files_named() -> Iterator[None]:
+    """A file that is gone or torn, or no room for what spills, as `LakeError`; bugs stay what they are."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise LakeError(f"the query engine cannot read or write a file: {error}") from error
 
 
 def _name(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ml import contracts_doc
+from ml import contracts_doc, metrics_doc, runbook
 from ml.settings import PREFIX, SECRETS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +26,17 @@ READERS = {
     "author_features": "ml.features",
     "selection_budget": "ml.publishing, ml.gates",
     "publish_runs": "ml.stages.serving",
+    "projects": "plugins.fourgate",
+    "keep_lake_days": "ml.stages.maintenance",
+    "keep_working_days": "ml.stages.retention",
+    "keep_payloads_days": "ml.stages.retention",
+    "keep_reports_days": "ml.stages.retention",
+    "keep_models_days": "ml.stages.maintenance",
+    "keep_deleted_models_days": "ml.stages.maintenance",
+    "keep_airflow_days": "ml.stages.maintenance, ml.stages.retention",
+    "keep_log_mb": "ml.stages.retention",
+    "mlflow_database": "ml.stages.maintenance",
+    "airflow_database": "ml.stages.maintenance",
     "postgres_port": "ml.stack",
     "mlflow_port": "ml.stack",
     "airflow_port": "ml.stack",
@@ -51,7 +62,12 @@ def env_example() -> str:
 
 def pages() -> dict[Path, str]:
     """Path and text of every generated page."""
-    return {ROOT / ".env.example": env_example(), ROOT / "docs" / "data-contracts.md": contracts_doc.render()}
+    return {
+        ROOT / ".env.example": env_example(),
+        ROOT / "docs" / "data-contracts.md": contracts_doc.render(),
+        ROOT / "docs" / "metrics.md": metrics_doc.render(),
+        runbook.PAGE: runbook.render(runbook.PAGE.read_text(encoding="utf-8")),
+    }
 
 
 if __name__ == "__main__":

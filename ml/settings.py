@@ -76,6 +76,34 @@ class Settings(BaseSettings):
     publish_runs: int = Field(
         20, ge=0, le=100_000, description="runs before as-of that a replay publishes, each as of its start"
     )
+    projects: str = Field(
+        "", description="projects that the forms of the DAGs offer, with commas between; empty = any name may be typed"
+    )
+    keep_lake_days: int = Field(
+        7, ge=1, le=36_500, description="days that versions of the lake which nothing live names stay readable"
+    )
+    keep_working_days: int = Field(
+        14, ge=1, le=36_500, description="days that staged batches, feature frames and candidates' files stay"
+    )
+    keep_payloads_days: int = Field(
+        0, ge=0, le=36_500, description="days that payloads stay in landing, to be read again; 0 = for ever"
+    )
+    keep_reports_days: int = Field(180, ge=7, le=36_500, description="days that Data Docs and gate reports stay")
+    keep_models_days: int = Field(
+        90, ge=7, le=36_500, description="days that MLflow keeps trainings which are neither in service nor the newest"
+    )
+    keep_deleted_models_days: int = Field(
+        7, ge=0, le=3_650, description="days that what was deleted in MLflow, by whomever, can be restored"
+    )
+    keep_airflow_days: int = Field(60, ge=7, le=36_500, description="days that Airflow's runs and task logs stay")
+    keep_log_mb: int = Field(50, ge=1, le=100_000, description="MB; of a longer service log only the end is kept")
+    mlflow_database: SecretStr = Field(
+        SecretStr(""),
+        description="address of MLflow's own database; with it `maintain` removes for good what was deleted in MLflow",
+    )
+    airflow_database: SecretStr = Field(
+        SecretStr(""), description="address of Airflow's own database; with it `maintain` removes old runs from it"
+    )
     postgres_port: int = Field(54329, ge=1024, le=65535, description="port of the embedded PostgreSQL, on loopback")
     mlflow_port: int = Field(5000, ge=1024, le=65535, description="port of the embedded MLflow, on loopback")
     airflow_port: int = Field(8080, ge=1024, le=65535, description="port of the embedded Airflow, on loopback")
@@ -91,6 +119,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only the values handed over count: `load_settings` alone decides where they come from."""
         return (init_settings,)
+
+    @property
+    def project_choices(self) -> tuple[str, ...]:
+        """Projects that forms offer; empty where any name may be typed."""
+        return tuple(name.strip() for name in self.projects.split(",") if name.strip())
 
     @property
     def lake(self) -> str:

@@ -54,6 +54,9 @@ def collect(
             checked.append(collection.validate(settings, batch, moment))
             bar.advance(task)
     show({"validated": checked, **collection.append(settings, checked)}, as_json)
+    refused = [(batch["batch_id"], reason, rows) for batch in checked for reason, rows in batch["reasons"].items()]
+    if refused and not as_json:
+        console.print(grid("Refused rows", ("batch", "reason", "rows"), refused))
     collection.require_contracts(checked)
 
 

@@ -56,6 +56,8 @@ def _print_project(project: Mapping[str, Any]) -> None:
     ]
     columns = ("change", "rank", "test", "variant", "P(fail)", "moved by")
     console.print(grid(f"Top predictions ({project['published_rows']} published)", columns, predictions))
+    if predictions:
+        console.print("`fourgate explain CHANGE#RANK` leads a prediction back to its model, data and commits")
     if project["champion_version"] is None:
         console.print("[yellow]No champion: nothing is published. The verdicts above say why.[/]")
 

@@ -6,22 +6,28 @@ from typing import Any
 
 from ml.cli.output import console, plain
 from ml.errors import StackError
-from ml.stack.airflow_api import ENDED, AirflowApi
+from ml.stack.airflow_api import DONE, ENDED, AirflowApi
 
 TIMEOUT_S = 7200.0
 SETTLE_S = 5.0
+SHORTEST_S, LONGEST_S = 2.0, 5.0
 ASSET_RUN = "asset_triggered"
 MARKS = {"success": "[green]done   [/]", "skipped": "[yellow]skipped[/]", "failed": "[bold red]failed [/]"}
 
 
 class Watch:
-    """Follows everything that the given DAGs do from now on."""
+    """Follows everything that the given DAGs do from now on.
+
+    It asks once for all runs and once per run that goes on, the more seldom the longer nothing changes: whoever watches
+    must not keep the API server busy.
+    """
 
     def __init__(self, api: AirflowApi, dag_ids: list[str]) -> None:
         self._api = api
         self._dag_ids = dag_ids
-        self._before = api.run_ids(dag_ids)
+        self._before = {_key(run) for run in api.runs(dag_ids)}
         self._told: set[tuple[str, str, str, int, int]] = set()
+        self._ended: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
     def run(self, dag_id: str, conf: Mapping[str, Any]) -> None:
         """Trigger a DAG and wait until it, and whatever it starts through assets, is done."""
@@ -36,32 +42,45 @@ class Watch:
         """
         deadline = time.monotonic() + TIMEOUT_S
         quiet_since = time.monotonic()
+        pause = SHORTEST_S
         with console.status("waiting for the scheduler") as status:
             while time.monotonic() - quiet_since < SETTLE_S:
-                for task in self.tasks():
-                    self._tell(task)
-                busy = self._api.busy(self._dag_ids)
+                runs = self._api.runs(self._dag_ids)
+                told = sum([self._tell(task) for task in self._tasks_of(runs)])
+                busy = sorted({run["dag_id"] for run in runs if run["state"] not in DONE})
                 if busy:
                     quiet_since = time.monotonic()
                     status.update(f"running: {', '.join(busy)}")
                 if time.monotonic() > deadline:
                     raise StackError(f"still running after {TIMEOUT_S:.0f} s: {', '.join(busy)}; see the Airflow page")
-                time.sleep(1.0)
+                pause = SHORTEST_S if told or not busy else min(pause * 1.5, LONGEST_S)
+                time.sleep(pause)
 
     def was_started_by_asset(self, dag_id: str) -> bool:
         """Whether an asset started this DAG meanwhile."""
-        new = self._api.run_ids([dag_id]) - self._before
+        new = {_key(run) for run in self._api.runs([dag_id])} - self._before
         return any(run_id.startswith(ASSET_RUN) for _, run_id in new)
 
     def tasks(self) -> Iterator[dict[str, Any]]:
         """Task instances of all new runs."""
-        for dag_id, run_id in sorted(self._api.run_ids(self._dag_ids) - self._before):
-            yield from self._api.tasks(dag_id, run_id)
+        yield from self._tasks_of(self._api.runs(self._dag_ids))
 
-    def _tell(self, task: Mapping[str, Any]) -> None:
+    def _tasks_of(self, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Task instances of the new ones of these runs; of an ended run they are asked for once."""
+        for run in sorted(runs, key=_key):
+            key = _key(run)
+            if key in self._before:
+                continue
+            tasks = self._ended.get(key) or self._api.tasks(*key)
+            if run["state"] in DONE:
+                self._ended[key] = tasks
+            yield from tasks
+
+    def _tell(self, task: Mapping[str, Any]) -> bool:
+        """Tell a task once it has ended; whether there was something to tell."""
         key = (task["dag_id"], task["dag_run_id"], task["task_id"], task["map_index"], task["try_number"])
         if task["state"] not in ENDED or key in self._told:
-            return
+            return False
         self._told.add(key)
         mark = MARKS.get(task["state"], plain(f"{task['state']:<7}"))
         seconds = f"{task['duration']:6.1f} s" if task["duration"] is not None else " " * 8
@@ -70,3 +89,8 @@ class Watch:
         if task["state"] == "failed":
             lines = self._api.log(task["dag_id"], task["dag_run_id"], task)[-15:]
             console.print(plain("\n".join(lines)), style="red")
+        return True
+
+
+def _key(run: Mapping[str, Any]) -> tuple[str, str]:
+    return run["dag_id"], run["dag_run_id"]

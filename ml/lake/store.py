@@ -237,7 +237,9 @@ class Lake:
             versions[table] = delta.version()
         return versions
 
-    def vacuum(self, keep: Iterable[Mapping[str, int]], retention_hours: int = 168) -> dict[str, int]:
+    def vacuum(
+        self, keep: Iterable[Mapping[str, int]], retention_hours: int = 168, *, dry_run: bool = False
+    ) -> dict[str, int]:
         """Delete files that no kept version needs, under the lake lock.
 
         Delta notes a vacuum in its log: record `versions()` as a snapshot afterwards.
@@ -245,6 +247,7 @@ class Lake:
         Args:
             keep: versions of the head and of every snapshot that a live model names.
             retention_hours: files that were removed from the table later than this stay.
+            dry_run: only count, without the lock.
 
         Returns:
             number of deleted files per table.
@@ -252,10 +255,13 @@ class Lake:
         keep = list(keep)
         deleted = {}
         for table in LAKE_TABLES:
+            if dry_run and not DeltaTable.is_deltatable(self._address(table)):
+                deleted[table] = 0
+                continue
             wanted = sorted({versions[table] for versions in keep if table in versions})
             with explained(self._address(table)):
                 files = self._open(table).vacuum(
-                    retention_hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=wanted
+                    retention_hours, dry_run=dry_run, enforce_retention_duration=False, full=True, keep_versions=wanted
                 )
             deleted[table] = len(files)
         return deleted

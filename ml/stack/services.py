@@ -82,11 +82,16 @@ class Stack:
             f"{PREFIX}WAREHOUSE_DSN": self.role_dsn("pipeline"),
             f"{PREFIX}MLFLOW_TRACKING_URI": self.mlflow_url,
             f"{PREFIX}AIRFLOW_URL": self.airflow_url,
+            f"{PREFIX}AIRFLOW_DATABASE": self._own_database("airflow"),
+            f"{PREFIX}MLFLOW_DATABASE": self._own_database("mlflow"),
         }
+
+    def _own_database(self, name: str) -> str:
+        """Address that Airflow or MLflow has its own database under."""
+        return self.postgres.dsn(name, self.secrets[f"{name}_database"], name, "postgresql+psycopg2")
 
     def environment(self) -> dict[str, str]:
         """Environment of every service: the caller's own, then ours."""
-        database = self.postgres.dsn("airflow", self.secrets["airflow_database"], "airflow", "postgresql+psycopg2")
         airflow = {
             "AIRFLOW_HOME": str(self.home / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
@@ -102,16 +107,14 @@ class Stack:
             "AIRFLOW__API__BASE_URL": self.airflow_url,
             "AIRFLOW__API__SECRET_KEY": self.secrets["session"],
             "AIRFLOW__API_AUTH__JWT_SECRET": self.secrets["jwt"],
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._own_database("airflow"),
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "airflow" / "logs"),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
         }
         mlflow = {
             # in the environment, not on the command line, where `ps` would show the password
-            "MLFLOW_BACKEND_STORE_URI": self.postgres.dsn(
-                "mlflow", self.secrets["mlflow_database"], "mlflow", "postgresql+psycopg2"
-            ),
+            "MLFLOW_BACKEND_STORE_URI": self._own_database("mlflow"),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven more processes that nothing here uses
         }
         ours = {**QUIET, **airflow, **mlflow, **self.fourgate_environment(), f"{PREFIX}HOME": str(self.home)}

@@ -30,6 +30,26 @@ log = logging.getLogger("fourgate.stack")
 START_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 15
 MAX_RESTARTS = 5
+STEADY_S = 600
+
+
+class Restarts:
+    """How often each service was restarted without having worked for a while in between."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def another(self, name: str, worked_s: float) -> int:
+        """Count one more restart of a service that worked for some seconds until it ended.
+
+        Raises:
+            StackError: it ended too often; one that had worked for `STEADY_S` starts counting anew.
+        """
+        count = 1 if worked_s >= STEADY_S else self._counts.get(name, 0) + 1
+        self._counts[name] = count
+        if count > MAX_RESTARTS:
+            raise StackError(f"{name} ended {count} times, each within {STEADY_S} s of its start")
+        return count
 
 
 class Supervisor:
@@ -38,7 +58,8 @@ class Supervisor:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.restarts: dict[str, int] = {}
+        self.started_at: dict[str, float] = {}
+        self.restarts = Restarts()
         self.stopping = False
 
     def run(self) -> None:
@@ -51,9 +72,9 @@ class Supervisor:
             self.record("ready")
             while not self.stopping:
                 self._mend()
-                time.sleep(1)
+                self._pause(1)
         except (FourgateError, OSError, subprocess.SubprocessError) as error:
-            log.exception("the stack cannot go on")
+            log.exception("the stack cannot go on; the services' logs are in %s", self.stack.home / "logs")
             self.record("failed", str(error))
         finally:
             self._stop()
@@ -93,6 +114,7 @@ class Supervisor:
         self.stack.airflow_api().make_pools()
 
     def _launch(self, service: Service) -> None:
+        self.started_at[service.name] = time.monotonic()
         with open(self._log_path(service.name), "ab") as output:
             self.processes[service.name] = subprocess.Popen(
                 service.command,
@@ -127,13 +149,18 @@ class Supervisor:
             code = self.processes[service.name].poll()
             if code is None:
                 continue
-            count = self.restarts[service.name] = self.restarts.get(service.name, 0) + 1
-            if count > MAX_RESTARTS:
-                raise StackError(f"{service.name} ended {count} times; see {self._log_path(service.name)}")
+            count = self.restarts.another(service.name, time.monotonic() - self.started_at[service.name])
             log.warning("%s ended with %s; restart %s of %s", service.name, code, count, MAX_RESTARTS)
-            time.sleep(min(2.0**count, 30))
-            self._launch(service)
-            self.record("ready")
+            self._pause(min(2.0**count, 30))
+            if not self.stopping:
+                self._launch(service)
+                self.record("ready")
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until somebody stops the stack."""
+        deadline = time.monotonic() + seconds
+        while not self.stopping and time.monotonic() < deadline:
+            time.sleep(0.2)
 
     def _stop(self) -> None:
         end_session(os.getsid(0), spare=os.getpid())

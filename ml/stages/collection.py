@@ -16,7 +16,8 @@ from ml.lake import FIRST_VERSIONS, Appended, Lake
 from ml.schemas import KEYS
 from ml.settings import Settings
 from ml.spec import Batch, Interval, Snapshot
-from ml.stages.opening import folder_of, open_lake, open_warehouse, replacing, report_url, to_span, write_json
+from ml.stages import data_docs
+from ml.stages.opening import folder_of, open_lake, open_warehouse, replacing, room_for, to_span
 from ml.stages.simulation import simulated_folder
 from ml.warehouse import BatchRecord, Warehouse
 
@@ -64,10 +65,11 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
         known = _known_runs(open_lake(settings), warehouse.head(), batch.project)
         usual = _usual(warehouse, batch.project, settings)
     checked = validation.validate(parsed.frames, parsed.refused, batch, as_of, known)
-    docs = settings.home.absolute() / "reports" / "data_docs" / batch.batch_id
+    docs = data_docs.folder(settings, batch.batch_id)
     # a batch of announced changes or of refused payloads alone has no results to judge
     has_results = len(parsed.frames["test_results"]) > 0
-    judged = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs) if has_results else None
+    with room_for(docs):
+        judged = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs) if has_results else None
     frames = {**checked.accepted, "rejected_rows": checked.rejected}
     folder = folder_of(settings, "staging", batch.batch_id)
     for name in STAGED:
@@ -82,9 +84,10 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
         "score": round(judged.score, 4) if judged else None,
         "passed": judged is None or judged.passed,
         "complaints": [check.name for check in judged.checks if not check.passed] if judged else [],
-        "report_url": report_url(settings, f"data_docs/{batch.batch_id}/overview.html") if judged else "",
+        "bytes": sum(file.stat().st_size for file in Path(batch.folder).rglob("*") if file.is_file()),
+        "report_url": data_docs.address(settings, batch.batch_id) if judged else "",
     }
-    write_json(folder / "quality.json", summary)
+    data_docs.record(settings, summary)
     return summary
 
 
@@ -92,22 +95,44 @@ def append(settings: Settings, references: Sequence[Mapping[str, Any]]) -> dict[
     """Put validated batches into the lake, each exactly once, in the order given; see `require_contracts` for the rest.
 
     Returns:
-        the head snapshot and counts; `new_rows` are rows that the lake did not have and runs that it updated.
+        the head snapshot and the numbers of what was appended now: batches, rows per table, updated runs, their sum
+        `new_rows`, duplicates, rejected rows, payloads and their bytes, the lowest quality score (0..1, None without
+        results) and the seconds it took.
     """
+    began = time.monotonic()
     lake = open_lake(settings)
     lake.create()
-    new_rows, duplicates, snapshot_id = 0, 0, None
+    appended: list[tuple[Mapping[str, Any], Appended]] = []
+    snapshot_id = None
     for reference in references:
         if not reference["passed"]:
             continue
         with open_warehouse(settings) as warehouse, warehouse.lake_lock(LOCK_TIMEOUT_S):
             done = _append_one(settings, lake, warehouse, reference)
             if done is not None:
-                new_rows += sum(done.counts[name] for name in KEYS) + sum(done.updates.values())
-                duplicates += sum(done.duplicates.values())
+                appended.append((reference, done))
             found = warehouse.head()
             snapshot_id = found.snapshot_id if found else None
-    return {"new_rows": new_rows, "duplicates": duplicates, "snapshot_id": snapshot_id, "batches": len(references)}
+    numbers = _numbers(appended)
+    return {"snapshot_id": snapshot_id, **numbers, "seconds": round(time.monotonic() - began, 3)}
+
+
+def _numbers(appended: Sequence[tuple[Mapping[str, Any], Appended]]) -> dict[str, Any]:
+    """What a list of appended batches adds up to; see `append`."""
+    rows = {name: sum(done.counts[name] for _, done in appended) for name in KEYS}
+    updates = sum(sum(done.updates.values()) for _, done in appended)
+    scores = [reference["score"] for reference, _ in appended if reference["score"] is not None]
+    return {
+        "batches": len(appended),
+        "new_rows": sum(rows.values()) + updates,
+        "rows": rows,
+        "updated_runs": updates,
+        "duplicates": sum(sum(done.duplicates.values()) for _, done in appended),
+        "rejected": sum(int(reference["rejected"]) + len(done.conflicts) for reference, done in appended),
+        "payloads": sum(int(reference["payload_count"]) for reference, _ in appended),
+        "bytes": sum(int(reference["bytes"]) for reference, _ in appended),
+        "quality_score": min(scores, default=None),
+    }
 
 
 def require_contracts(references: Sequence[Mapping[str, Any]]) -> None:

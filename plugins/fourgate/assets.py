@@ -13,3 +13,8 @@ def drift(model: str) -> Asset:
 def champion(model: str) -> Asset:
     """Emitted when a model has a new champion: publish its predictions."""
     return Asset(f"champion_{model}", uri=f"fourgate://champion/{model}", group="fourgate")
+
+
+def predictions(model: str) -> Asset:
+    """Emitted when predictions of a model were published."""
+    return Asset(f"predictions_{model}", uri=f"fourgate://predictions/{model}", group="fourgate")

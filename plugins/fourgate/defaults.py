@@ -1,4 +1,4 @@
-"""What the DAGs have in common: retries, timeouts, start date, typed form fields and how a task learns its moment."""
+"""What the DAGs have in common: retries, timeouts, typed form fields, how a task learns its moment and its interval."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 from airflow.sdk import Context, Param, get_current_context
 
 from fourgate.notifier import notify
-from ml.settings import Settings
+from ml.settings import MODELS, Settings, load_settings
 
 OWNER = "fourgate"
 LAKE_POOL = "lake_writers"
 TRAINING_POOL = "training"
 REPORT_KEY = "report_url"
+BACKFILL = "backfill"
 
 TASK = {
     "owner": OWNER,
@@ -37,13 +38,34 @@ AS_OF = Param(
     description="Moment (UTC) that the run takes as now. Empty: the end of the collected history, or in wall-clock "
     "mode (FOURGATE_CLOCK=wall) the moment that this run stands for.",
 )
-PROJECT = Param(
+MODEL = Param(
     "",
     type="string",
-    maxLength=1000,
-    title="Project",
-    description="Only this project. Empty: every project in the lake.",
+    enum=["", *MODELS],
+    values_display={"": "every model"},
+    title="Model",
+    description="Only this model.",
 )
+
+
+def project_field(*, required: bool = False) -> Param:
+    """The project of a form: one of `FOURGATE_PROJECTS`, or any name where that is not set.
+
+    Args:
+        required: whether one has to be chosen; else empty stands for every project in the lake.
+    """
+    choices = load_settings().project_choices
+    rules: dict[str, Any] = {"minLength": 1} if required else {}
+    if choices:
+        rules |= {"enum": [*([] if required else [""]), *choices], "values_display": {"": "every project"}}
+    return Param(
+        choices[0] if required and choices else "",
+        type="string",
+        maxLength=1000,
+        title="Project",
+        description="The project's name as in the lake." if required else "Only this one. Empty: all in the lake.",
+        **rules,
+    )
 
 
 def moment(settings: Settings, context: Context) -> datetime | None:
@@ -68,6 +90,21 @@ def collected_at(context: Context) -> datetime:
     return _form(context) or started
 
 
+def no_later_than_start(context: Context) -> datetime:
+    """The form's `as_of`, but never later than the run's start: nothing may count as old that is not."""
+    run: Any = context["dag_run"]
+    started: datetime = run.start_date or run.run_after
+    return min(_form(context) or started, started)
+
+
+def span(context: Context) -> tuple[str | None, str | None]:
+    """Since and until: the data interval in a backfill, else what the form says; None leaves a side open."""
+    run: Any = context["dag_run"]
+    if run.run_type == BACKFILL:
+        return run.data_interval_start.isoformat(), run.data_interval_end.isoformat()
+    return context["params"]["since"], context["params"]["until"]
+
+
 def _form(context: Context) -> datetime | None:
     """The form's `as_of`; a text without a time zone is in UTC, as the form says."""
     given = context["params"].get("as_of")
@@ -80,3 +117,8 @@ def _form(context: Context) -> datetime | None:
 def link_report(url: str) -> None:
     """Let the running task's *Report* button open `url`."""
     get_current_context()["ti"].xcom_push(REPORT_KEY, url)
+
+
+def data_docs_history(settings: Settings) -> str:
+    """Address of the page that lists the Data Docs of all batches."""
+    return f"{settings.airflow_url}/fourgate/reports/data_docs/index.html"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ml.cli import app, pipeline, stack
+from ml.cli import app, pipeline, stack, upkeep
 from ml.settings import FILE, PREFIX, SECRETS, Settings
 from ml.stack.airflow_api import POOLS
 from ml.stack.services import QUIET, prepare
@@ -24,7 +24,7 @@ MOUNT = "/run/secrets/"
 def test_every_service_of_the_embedded_stack_has_a_container(tmp_path: Path) -> None:
     embedded = {service.name for service in prepare(Settings(home=tmp_path)).services()}
     assert embedded | {"postgres", "migrate", "airflow-init"} == set(SERVICES)
-    assert pipeline.app is stack.app
+    assert pipeline.app is stack.app is upkeep.app
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))

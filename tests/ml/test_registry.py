@@ -250,7 +250,7 @@ def test_a_drift_page_is_kept_once(registry: Registry, client: MlflowClient) -> 
     assert registry.log_drift(report, NIGHT) == run_id
     run = client.get_run(run_id)
     assert run.info.run_name == "2019-11-19 drift"
-    assert run.data.metrics == {"share_drifted": 0.5}
+    assert run.data.metrics == {"drift.drifted_columns_rate": 0.5}
     assert run.data.tags["fourgate.drifted"] == "a"
     assert Path(client.download_artifacts(run_id, "drift.html")).read_text() == "<h1>a moved</h1>"
 

@@ -14,7 +14,7 @@ from ml import stack as embedded
 from ml.errors import StackError
 from ml.settings import Settings
 from ml.stack import supervisor
-from ml.stack.supervisor import end_session, read_state, session_members, write_state
+from ml.stack.supervisor import MAX_RESTARTS, STEADY_S, Restarts, end_session, read_state, session_members, write_state
 
 ROOT = Path(__file__).resolve().parents[3]
 # A leader with a child that has a child of its own, which ignores SIGTERM and says when it does.
@@ -146,3 +146,19 @@ def test_a_supervisor_in_somebody_elses_session_refuses_to_start(tmp_path: Path)
     assert done.returncode == 1
     assert "StackError" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_service_that_ends_again_and_again_is_given_up() -> None:
+    restarts = Restarts()
+    assert [restarts.another("mlflow", 1.0) for _ in range(MAX_RESTARTS)] == [1, 2, 3, 4, 5]
+    assert restarts.another("scheduler", 1.0) == 1
+    with pytest.raises(StackError, match="mlflow ended 6 times"):
+        restarts.another("mlflow", 1.0)
+
+
+def test_restarts_long_ago_do_not_count_against_a_service() -> None:
+    restarts = Restarts()
+    for _ in range(MAX_RESTARTS):
+        restarts.another("mlflow", 1.0)
+    assert restarts.another("mlflow", STEADY_S) == 1
+    assert restarts.another("mlflow", STEADY_S - 1) == 2

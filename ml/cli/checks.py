@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from ml.cli import app
-from ml.cli.output import console, grid, progress, show
+from ml.cli.output import console, grid, plain, progress, show
 from ml.cli.pipeline import AsJson
 from ml.settings import load_settings
 
@@ -44,7 +43,7 @@ def _print(findings: "Sequence[Finding]") -> None:
     console.print(grid("Invariants", ("name", "status", "looked at", "problems", "holds when"), rows))
     for finding in findings:
         for problem in finding.problems:
-            console.print(f"[bold red]{finding.name}:[/] {escape(problem.what)}", soft_wrap=True)
-            console.print(f"  mend: {escape(problem.mend)}", soft_wrap=True)
+            console.print(f"[bold red]{finding.name}:[/] {plain(problem.what)}", soft_wrap=True)
+            console.print(f"  mend: {plain(problem.mend)}", soft_wrap=True)
         if finding.problem_count > len(finding.problems):
             console.print(f"  and {finding.problem_count - len(finding.problems)} more")

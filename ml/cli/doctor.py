@@ -4,12 +4,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from ml import stack
 from ml.cli import app
-from ml.cli.output import console, progress, show
+from ml.cli.output import console, plain, progress, show
 from ml.cli.pipeline import AsJson
 from ml.errors import SettingsError
 from ml.settings import home_only, load_settings
@@ -68,7 +67,7 @@ def _print(findings: list["Finding"]) -> None:
         table.add_column(name, overflow="fold")
     for one in findings:
         state = f"[{COLOURS[one.health.value]}]{one.health.value}[/]"
-        table.add_row(one.subject, state, escape(one.found), escape(one.mend))
+        table.add_row(one.subject, state, plain(one.found), plain(one.mend))
     console.print(table)
     wrong = sum(one.health.value == "wrong" for one in findings)
     console.print(f"[bold red]{wrong} wrong[/]" if wrong else "[green]nothing is wrong[/]")

@@ -28,7 +28,7 @@ from tests.postgres import PIPELINE_PASSWORD, Postgres
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 MODEL = MODELS[0]
-WORLD = World(run_count=320, module_count=4, tests_per_module=4, regression_rate=0.3)
+WORLD = World(run_count=320, module_count=6, tests_per_module=6, regression_rate=0.3)
 SALT = "pepper-that-nobody-may-see"
 NOW = pd.Timestamp("2026-11-01", tz="UTC").to_pydatetime()
 # SQL, HTML, a template, Rich markup, Markdown, format strings, a shell, a path, quotes and a backslash at the end
@@ -120,6 +120,7 @@ def test_hostile_text_comes_out_of_the_whole_pipeline_as_it_went_in_and_does_not
     _refused_texts_are_kept_and_harmless(settings)
 
     candidate = retraining.train(settings, preparation.features(settings, MODEL, PROJECT))
+    assert candidate["version"], candidate["reason"]
     outcome = retraining.promote(settings, candidate, [retraining.judge(settings, gate, candidate) for gate in GATES])
     assert outcome["promoted"], outcome["reason"]
     serving.publish(settings, MODEL)

@@ -6,14 +6,21 @@ BIN := $(VENV)/bin
 TOOLS := .tools
 UV := $(or $(shell command -v uv),$(TOOLS)/bin/uv)
 STAMP := $(VENV)/.synced
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 HISTORY ?=
 SECONDS_LONG ?= 60
+ADVISORIES ?=
+REQUIRE ?=
+# no secrets: a password that says "password" or "secret" is an example, and a file is where secrets belong
+SECRETS := --no-verify --exclude-files '^(uv\.lock|tests/fixtures/.*)$$' --exclude-secrets '^(password|secret|cat /run/secrets/\w+)$$'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop status test unit check fuzz bench format docs clean browser
+.PHONY: help setup run stop status test unit integration e2e contracts check lint types layers containers secrets audit \
+  site build sbom coverage fuzz bench \
+  format hooks clean browser
 
 help: ## show this help
-	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 
 ## Use it
@@ -40,29 +47,81 @@ $(TOOLS)/bin/uv:
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check '$(UV_VERSION)'
 
 test: setup browser ## every test: unit, integration and the whole stack
+	@$(UV) sync --locked --quiet --group spark
 	@$(BIN)/python -m pytest
 
-unit: setup ## the quick tests only
-	@$(BIN)/python -m pytest -m "not integration and not e2e"
+unit: setup ## the quick tests only, on all cores
+	@$(BIN)/python -m pytest -m "not integration and not e2e" --numprocesses auto --dist loadfile
 
-check: setup ## style, types, layers
+integration: setup ## tests with a real PostgreSQL and MLflow
+	@$(BIN)/python -m pytest -m integration
+
+e2e: setup browser ## tests of the whole stack
+	@$(BIN)/python -m pytest -m e2e
+
+contracts: setup ## data contracts, and pages and configuration held against the code
+	@$(BIN)/python -m pytest tests/architecture tests/ml/validation tests/ml/test_schemas.py tests/ml/test_settings.py
+
+check: setup lint types layers containers secrets audit site ## all that needs no test to run: style, types, layers, containers, secrets, advisories, documentation
+
+lint: setup ## style of the code, lock file as declared, workflow and hooks of a known form
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
 	@$(UV) lock --check --quiet
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[a-b]*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/pre-commit validate-config
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+layers: setup ## imports go down
+	@$(BIN)/lint-imports
+
+containers: setup ## compose file by the official schema, Dockerfile by hadolint
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/hadolint Dockerfile.airflow
+
+secrets: setup ## no secret in a file that git knows; an example carries `pragma: allowlist secret`
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(SECRETS)
+
+audit: setup ## hold every locked dependency against known advisories  [ADVISORIES=<zip>] [REQUIRE=1]
+	@$(BIN)/python -m upkeep.audit $(if $(ADVISORIES),--advisories "$(ADVISORIES)") $(if $(REQUIRE),--require)
+
+build: setup ## write the wheel into dist/
+	@$(UV) build --quiet --wheel --out-dir dist
+
+sbom: setup ## write dist/fourgate.cdx.json: every locked dependency, as CycloneDX
+	@mkdir -p dist
+	@$(UV) export --quiet --locked --all-groups --format cyclonedx1.5 --output-file dist/fourgate.cdx.json >/dev/null
+	@echo "dist/fourgate.cdx.json"
+
+coverage: setup browser ## every test with branch coverage of ml/; at least 90 %, or it fails
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml
+
+site: setup ## the documentation, built strictly into site/
+	@$(MKDOCS) build --strict
 
 fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SECONDS_LONG=60]
 	@$(UV) sync --locked --quiet --group fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_LONG)
 
 bench: setup ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
+	@$(UV) sync --locked --quiet --group spark
 	@$(BIN)/python -m benchmarks
+
+docs: setup ## serve the documentation on http://127.0.0.1:8000 and build it again when a page changes
+	@$(MKDOCS) serve --strict
 
 format: setup ## format the code and write the generated pages
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m ml.generated
+
+hooks: setup ## let git run the quick part of `make check` before each commit
+	@$(BIN)/pre-commit install
 
 browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
@@ -70,4 +129,4 @@ browser:
 	  || echo "no chromium here: the browser tests will be skipped (Debian: apt-get install chromium)"
 
 clean: stop ## stop the stack and remove the environment and all local state
-	@rm -rf $(VENV) $(TOOLS) .fourgate .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(TOOLS) .fourgate site .mypy_cache .ruff_cache .pytest_cache

@@ -8,24 +8,28 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.pairing import ROUNDS, Outcome, Pairing, measure, slopes
+from benchmarks.pairing import ROUNDS, Outcome, Pairing, exponent, measure, slopes
 
 RESULTS = Path(__file__).parent / "results"
 # Modules by name, imported when they run: `--help` must not wait for their libraries.
 BENCHMARKS = {
     "features": "benchmarks.feature_frame",
+    "scaling": "benchmarks.scaling",
+    "spark": "benchmarks.spark",
     "publishing": "benchmarks.publishing",
     "validation": "benchmarks.validating",
     "append": "benchmarks.appending",
     "reports": "benchmarks.reading",
+    "orchestration": "benchmarks.orchestration",
 }
 LIBRARIES = ("pandas", "duckdb", "deltalake", "pyarrow", "pandera", "psycopg2-binary", "lxml", "junitparser")
 
@@ -36,14 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.only or BENCHMARKS:
         module = import_module(BENCHMARKS[name])
         print(f"\n{name}: {module.__doc__}", flush=True)
-        outcomes = _measured(module.pairings, options.quick, options.rounds)
+        figures = _counted(module.figures, options.quick) if hasattr(module, "figures") else []
+        outcomes = _measured(module.pairings, options.quick, options.rounds) if hasattr(module, "pairings") else []
         grown = slopes(outcomes)
         for slope in grown:
             print(
                 f"  {slope['family']}: from {slope['from']:,} to {slope['to']:,} {slope['unit']} CPU seconds grow as "
                 f"n^{slope['ours']:.2f} (ours) and n^{slope['peer']:.2f} (peer)"
             )
-        _write(options.results / f"{name}.json", name, options, outcomes, grown)
+        document = {"outcomes": [outcome.to_dict() for outcome in outcomes], "slopes": grown, "figures": figures}
+        _write(options.results / f"{name}.json", name, options, document)
     print(f"\nwritten to {options.results}")
     return 0
 
@@ -66,18 +72,38 @@ def _at_least_three(text: str) -> int:
     return rounds
 
 
+def _counted(figures: Callable[[bool, Path], Iterator[Any]], quick: bool) -> list[dict[str, Any]]:
+    """Figures without a peer; printed as they come."""
+    found = []
+    with _scratch() as scratch:
+        for figure in figures(quick, scratch):
+            print(f"  {figure}", flush=True)
+            found.append(asdict(figure))
+    sized = [(figure["count"], figure["cpu_s"]) for figure in found if "cpu_s" in figure]
+    if len(sized) > 1:
+        print(
+            f"  from {sized[0][0]:,} to {sized[-1][0]:,} CPU seconds grow as rows^{exponent(sized[0], sized[-1]):.2f}"
+        )
+    return found
+
+
 def _measured(pairings: Callable[[bool, Path], Iterator[Pairing]], quick: bool, rounds: int) -> list[Outcome]:
-    scratch = Path(tempfile.mkdtemp(prefix="fourgate-bench-"))
-    scratch.chmod(0o711)  # root's PostgreSQL works as a user of its own and must pass through
     outcomes = []
-    try:
-        with closing(pairings(quick, scratch)) as found:
-            for pairing in found:
-                outcomes.append(measure(pairing, rounds))
-                _show(outcomes[-1])
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with _scratch() as scratch, closing(pairings(quick, scratch)) as found:
+        for pairing in found:
+            outcomes.append(measure(pairing, rounds))
+            _show(outcomes[-1])
     return outcomes
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="fourgate-bench-"))
+    folder.chmod(0o711)  # root's PostgreSQL works as a user of its own and must pass through
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _show(outcome: Outcome) -> None:
@@ -92,9 +118,7 @@ def _show(outcome: Outcome) -> None:
     print(f"    equal: {outcome.equal}; {outcome.note}", flush=True)
 
 
-def _write(
-    path: Path, name: str, options: argparse.Namespace, outcomes: Sequence[Outcome], grown: Sequence[dict[str, Any]]
-) -> None:
+def _write(path: Path, name: str, options: argparse.Namespace, found: Mapping[str, Any]) -> None:
     document = {
         "benchmark": name,
         "quick": options.quick,
@@ -107,8 +131,7 @@ def _write(
             "load_1min": os.getloadavg()[0],
             "libraries": {library: version(library) for library in LIBRARIES},
         },
-        "outcomes": [outcome.to_dict() for outcome in outcomes],
-        "slopes": list(grown),
+        **found,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")

@@ -1,15 +1,20 @@
 """Simulated histories as frames, and as a lake."""
 
+import os
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from ml.lake import Lake
+from ml.schemas import RejectedRows, columns
 from ml.sources.simulator import History, World, simulate
+from ml.spec import Batch
+from ml.validation import validate
 
 TABLES = ("runs", "test_results", "changed_files")
 PROJECT = World().project
+REAL_PROJECT = "apache/ozone"
 
 
 @cache
@@ -29,3 +34,14 @@ def to_lake(tables: dict[str, pd.DataFrame], folder: Path) -> tuple[Lake, dict[s
     lake = Lake(str(folder))
     appended = lake.append(tables, "first", 1, lake.create())
     return lake, dict(appended.versions)
+
+
+def real_frames(name: str = "ozone") -> dict[str, pd.DataFrame] | None:
+    """A real history in the folder that FOURGATE_REAL_DATA names; None where there is none."""
+    folder = Path(os.environ.get("FOURGATE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")) / name
+    if not folder.is_dir():
+        return None
+    tables = {table: pd.read_parquet(folder / f"{table}.parquet").assign(project=REAL_PROJECT) for table in TABLES}
+    batch = Batch(name, "tables", REAL_PROJECT, "", 1)
+    now = tables["runs"]["started_at"].max() + pd.Timedelta(days=1)
+    return validate(tables, pd.DataFrame(columns=columns(RejectedRows)), batch, now.to_pydatetime()).accepted

@@ -49,7 +49,7 @@ def fit(frame: dict[str, Any]) -> dict[str, Any]:
 
 @task(multiple_outputs=False)
 def judge(gate: str, candidate: dict[str, Any]) -> dict[str, Any]:
-    """Hold the candidate against one gate."""
+    """Hold the candidate against one gate; a task each: `data_quality`, `statistical`, `stability`, `consistency`."""
     from ml.stages import retraining
 
     link_report(candidate["report_url"])

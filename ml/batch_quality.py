@@ -203,7 +203,7 @@ def _run_checkpoints(
         # imported here: it takes 7 seconds, which nobody should pay who merely imports the stages; and it imports
         # modules that Python deprecates, which is no news for the reader of our logs
         warnings.simplefilter("ignore", DeprecationWarning)
-        import great_expectations as gx  # noqa: PLC0415
+        import great_expectations as gx  # noqa: PLC0415 - see above
 
     context = gx.get_context(project_config=_config(folder), mode="ephemeral")
     source = context.data_sources.add_pandas("batch")

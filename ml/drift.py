@@ -140,8 +140,8 @@ def _evidently(old: pd.DataFrame, new: pd.DataFrame, thresholds: Mapping[str, fl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Evidently's own: deprecated numpy names, divisions by empty counts
         # The import takes 9 s, which only a command that measures drift should pay.
-        from evidently import DataDefinition, Dataset, Report  # noqa: PLC0415
-        from evidently.metrics import DriftedColumnsCount, ValueDrift  # noqa: PLC0415
+        from evidently import DataDefinition, Dataset, Report  # noqa: PLC0415 - see above
+        from evidently.metrics import DriftedColumnsCount, ValueDrift  # noqa: PLC0415 - see above
 
         _register_method()
         definition = DataDefinition(numerical_columns=list(thresholds))

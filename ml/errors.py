@@ -12,16 +12,26 @@
     ├── RegistryError        MLflow refuses or cannot be reached               (exit code 7)
     │   └── ArtifactRefused  a model file is not the one that was promoted
     ├── NotEnoughData        a step needs more history; says how much          (exit code 8)
-    └── StackError           a process of the embedded stack did not start     (exit code 9)
+    ├── StackError           a process of the embedded stack did not start     (exit code 9)
+    └── StorageError         a disk is full or cannot be written               (exit code 10)
 
 A message says what went wrong, where, and what would have been right.
 """
 
+from ml.legible import legible
+
 
 class FourgateError(Exception):
-    """Root of the tree. `exit_code` is what the command line returns."""
+    """Root of the tree. `exit_code` is what the command line returns.
+
+    A message may quote a name from outside: as text it holds nothing that a terminal or a log would act on.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, legible."""
+        return legible(super().__str__())
 
 
 class SettingsError(FourgateError):
@@ -85,3 +95,9 @@ class StackError(FourgateError):
     """A process of the embedded stack did not start or did not stop."""
 
     exit_code = 9
+
+
+class StorageError(FourgateError):
+    """A disk is full or cannot be written."""
+
+    exit_code = 10

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ml import contracts_doc
-from ml.settings import PREFIX, Settings
+from ml import contracts_doc, metrics_doc, runbook
+from ml.settings import PREFIX, SECRETS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = {
@@ -44,12 +44,13 @@ READERS = {
 HEAD = """\
 # Every setting of Fourgate. Copy to .env and change what you need; a variable of the environment wins over it.
 # An unknown or malformed setting stops the start with its name. Made by `make format` from ml/settings.py.
+# A secret may stand in a file of its own: add _FILE to the name and give the path. These are secrets: {secrets}.
 """
 
 
 def env_example() -> str:
     """Text of ``.env.example``: every setting with its meaning, unit, default and reader, commented out."""
-    parts = [HEAD]
+    parts = [HEAD.format(secrets=", ".join(SECRETS))]
     for name, field in Settings.model_fields.items():
         default = field.default
         shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
@@ -61,7 +62,12 @@ def env_example() -> str:
 
 def pages() -> dict[Path, str]:
     """Path and text of every generated page."""
-    return {ROOT / ".env.example": env_example(), ROOT / "docs" / "data-contracts.md": contracts_doc.render()}
+    return {
+        ROOT / ".env.example": env_example(),
+        ROOT / "docs" / "data-contracts.md": contracts_doc.render(),
+        ROOT / "docs" / "metrics.md": metrics_doc.render(),
+        runbook.PAGE: runbook.render(runbook.PAGE.read_text(encoding="utf-8")),
+    }
 
 
 if __name__ == "__main__":

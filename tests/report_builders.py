@@ -1,5 +1,7 @@
 """Reports typed by hand, shared by the tests of the dialects."""
 
+import math
+
 from ml.sources.reports import ReportRows, read_report
 
 MAX_BYTES = 1_000_000
@@ -14,8 +16,7 @@ def rows_of(report: str) -> list[Row]:
     """(test_id, outcome, seconds or None) of a report that has nothing to refuse."""
     rows = read(report)
     assert rows.refused == []
-    # NaN is the one number that differs from itself
-    seconds = [None if value != value else round(value, 9) for value in rows.durations]  # noqa: PLR0124
+    seconds = [None if math.isnan(value) else round(value, 9) for value in rows.durations]
     return list(zip(rows.test_ids, rows.outcomes, seconds, strict=True))
 
 

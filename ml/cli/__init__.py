@@ -1,12 +1,13 @@
 """``fourgate``: every stage without Airflow, the embedded stack, and what is going on."""
 
+import errno
 from typing import Any
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from ml.errors import FourgateError
+from ml.errors import FourgateError, StorageError
 
 
 class Guarded(TyperGroup):
@@ -17,9 +18,19 @@ class Guarded(TyperGroup):
         try:
             return super().invoke(ctx)
         except FourgateError as error:
-            Console(stderr=True, soft_wrap=True).print(f"[bold red]{type(error).__name__}:[/] ", end="")
-            Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(str(error))
+            _tell(error)
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            full = StorageError(f"{error}; make room there and repeat: what was half written does not count")
+            _tell(full)
+            raise typer.Exit(full.exit_code) from error
+
+
+def _tell(error: FourgateError) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]{type(error).__name__}:[/] ", end="")
+    Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(str(error))
 
 
 app = typer.Typer(
@@ -27,13 +38,14 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Turns CI history into predictions. Every stage runs here without Airflow; `fourgate run` runs all with it.",
-    epilog="Exit codes: 0 done, 1 refused by a gate, 2 settings, 3 source, 4 contract, 5 lake, 6 PostgreSQL, 7 MLflow, "
-    "8 not enough data, 9 stack.",
+    epilog="Exit codes: 0 done, 1 refused by a gate or an invariant is broken, 2 settings, 3 source, 4 contract, "
+    "5 lake, 6 PostgreSQL, 7 MLflow, 8 not enough data, 9 stack, 10 disk.",
 )
 
 
 def main() -> None:
     """Entry point of the ``fourgate`` command."""
-    from ml.cli import pipeline, stack, upkeep  # noqa: F401 - they register their commands; --help of one needs all
+    # They register their commands; the help of one names all.
+    from ml.cli import checks, doctor, pipeline, stack, trace, upkeep  # noqa: F401 - see above
 
     app()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ml.cli import app
-from ml.cli.output import console, grid, progress, show
+from ml.cli.output import console, grid, plain, progress, show
 from ml.errors import NotEnoughData, SettingsError
 from ml.settings import GATES, MODELS, Settings, load_settings
 
@@ -38,7 +38,7 @@ def collect(
     from ml.stages.opening import to_span
 
     settings = load_settings()
-    moment = _given(as_of) or datetime.now(UTC)  # the edge of the system: from here on, time is an argument
+    moment = _now(as_of)
     with progress(as_json) as bar:
         task = bar.add_task("landing", total=None)
         span = to_span(since, until)
@@ -54,6 +54,9 @@ def collect(
             checked.append(collection.validate(settings, batch, moment))
             bar.advance(task)
     show({"validated": checked, **collection.append(settings, checked)}, as_json)
+    refused = [(batch["batch_id"], reason, rows) for batch in checked for reason, rows in batch["reasons"].items()]
+    if refused and not as_json:
+        console.print(grid("Refused rows", ("batch", "reason", "rows"), refused))
     collection.require_contracts(checked)
 
 
@@ -62,7 +65,7 @@ def validate(batch_id: str, as_of: AsOf = "", as_json: AsJson = False) -> None:
     """Hold a landed batch against today's contracts again and append the rows that are accepted now (replay)."""
     from ml.stages import collection
 
-    show(collection.replay(load_settings(), batch_id, _given(as_of) or datetime.now(UTC)), as_json)
+    show(collection.replay(load_settings(), batch_id, _now(as_of)), as_json)
 
 
 @app.command()
@@ -142,7 +145,7 @@ def train(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     trained = []
     for name in _projects(settings, project):
         with progress(as_json) as bar:
-            bar.add_task(f"training for {name}", total=None)
+            bar.add_task(f"training for {plain(name)}", total=None)
             frame = preparation.features(settings, model, name, moment)
             trained.append(retraining.train(settings, frame))
     show(trained, as_json)
@@ -242,7 +245,7 @@ def _judge(settings: Settings, model: str, project: str) -> list[tuple[dict[str,
                 raise
             continue  # a project without a candidate must not keep the others from being judged
         with progress(as_json=False) as bar:
-            task = bar.add_task(f"judging {name}", total=len(GATES))
+            task = bar.add_task(f"judging {plain(name)}", total=len(GATES))
             verdicts = []
             for gate in GATES:
                 verdicts.append(retraining.judge(settings, gate, candidate))
@@ -263,8 +266,13 @@ def _projects(settings: Settings, only: str) -> list[str]:
 
 
 def _moment(settings: Settings, text: str) -> datetime | None:
-    """The given moment; else in wall-clock mode the wall clock, which is read here and nowhere below; else None."""
-    return _given(text) or (datetime.now(UTC) if settings.clock == "wall" else None)
+    """The given moment; else in wall-clock mode the wall clock; else None: the stage takes the end of the data."""
+    return _now(text) if settings.clock == "wall" else _given(text)
+
+
+def _now(text: str) -> datetime:
+    # The command line is the edge of the system: the wall clock is read here, and below it time is an argument.
+    return _given(text) or datetime.now(UTC)
 
 
 def _given(text: str) -> datetime | None:

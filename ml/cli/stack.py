@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from ml import stack as embedded
 from ml.cli import app
-from ml.cli.output import console
+from ml.cli.output import console, plain
 from ml.cli.watch import Watch
 from ml.errors import SettingsError, SourceError, StackError
-from ml.settings import MODELS, Settings, home_only, load_settings
+from ml.settings import MODELS, Settings, home_only, load_settings, read_secret
 from ml.stack.postgres import ensure_database
 from ml.stack.services import Stack
 
@@ -41,7 +40,8 @@ def migrate() -> None:
 
     FOURGATE_WAREHOUSE_ADMIN_DSN says where. Passwords come from the environment: PIPELINE_PASSWORD and READER_PASSWORD
     for the two roles (unset: left as they are); AIRFLOW_DATABASE_PASSWORD and MLFLOW_DATABASE_PASSWORD, if set, also
-    make the databases airflow and mlflow with an owner of the same name.
+    make the databases airflow and mlflow with an owner of the same name. Each may stand in a file that a variable of
+    the same name with _FILE at its end names.
     """
     from ml import warehouse
 
@@ -50,11 +50,11 @@ def migrate() -> None:
         raise SettingsError(
             "FOURGATE_WAREHOUSE_ADMIN_DSN is not set; right would be postgresql://owner:password@host:5432/fourgate"
         )
-    passwords = os.environ.get("PIPELINE_PASSWORD", ""), os.environ.get("READER_PASSWORD", "")
+    passwords = read_secret("PIPELINE_PASSWORD", os.environ), read_secret("READER_PASSWORD", os.environ)
     applied = warehouse.migrate(admin, *passwords)
     console.print(f"applied {', '.join(applied)}" if applied else "the warehouse is up to date", markup=False)
     for name in ("airflow", "mlflow"):
-        password = os.environ.get(f"{name.upper()}_DATABASE_PASSWORD", "")
+        password = read_secret(f"{name.upper()}_DATABASE_PASSWORD", os.environ)
         if password:
             ensure_database(admin, name, name, password)
             console.print(f"database {name} is there, role {name} owns it")
@@ -107,7 +107,7 @@ def _history(settings: Settings, history: Path | None) -> Path:
 
 def _start(settings: Settings) -> Stack:
     with console.status("starting PostgreSQL, MLflow and Airflow") as status:
-        return embedded.start(settings, lambda detail: status.update(f"starting: {escape(detail)}"))
+        return embedded.start(settings, lambda detail: status.update(f"starting: {plain(detail)}"))
 
 
 def _print_addresses(stack: Stack) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ml.cli.output import console, grid
+from ml.cli.output import console, grid, plain
 from ml.settings import Settings
 from ml.spec import Measure
 from ml.stages import reporting
@@ -38,7 +38,7 @@ def print_status(status: Mapping[str, Any]) -> None:
 
 
 def _print_project(project: Mapping[str, Any]) -> None:
-    console.rule(f"{project['model']} for {project['project']}", align="left")
+    console.rule(plain(f"{project['model']} for {project['project']}"), align="left")
     verdicts = project["verdicts"]
     rows = [
         (verdict["gate"], verdict["status"], check["name"], _number(check["measured"]), _limit(check), check["detail"])
@@ -56,6 +56,8 @@ def _print_project(project: Mapping[str, Any]) -> None:
     ]
     columns = ("change", "rank", "test", "variant", "P(fail)", "moved by")
     console.print(grid(f"Top predictions ({project['published_rows']} published)", columns, predictions))
+    if predictions:
+        console.print("`fourgate explain CHANGE#RANK` leads a prediction back to its model, data and commits")
     if project["champion_version"] is None:
         console.print("[yellow]No champion: nothing is published. The verdicts above say why.[/]")
 

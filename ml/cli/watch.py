@@ -4,9 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.markup import escape
-
-from ml.cli.output import console
+from ml.cli.output import console, plain
 from ml.errors import StackError
 from ml.stack.airflow_api import DONE, ENDED, AirflowApi
 
@@ -84,13 +82,13 @@ class Watch:
         if task["state"] not in ENDED or key in self._told:
             return False
         self._told.add(key)
-        mark = MARKS.get(task["state"], escape(f"{task['state']:<7}"))
+        mark = MARKS.get(task["state"], plain(f"{task['state']:<7}"))
         seconds = f"{task['duration']:6.1f} s" if task["duration"] is not None else " " * 8
         index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
-        console.print(f"{mark} {seconds}  {escape(task['dag_id'])} . {escape(task['task_id'] + index)}")
+        console.print(f"{mark} {seconds}  {plain(task['dag_id'])} . {plain(task['task_id'] + index)}")
         if task["state"] == "failed":
             lines = self._api.log(task["dag_id"], task["dag_run_id"], task)[-15:]
-            console.print("\n".join(lines), markup=False, style="red")
+            console.print(plain("\n".join(lines)), style="red")
         return True
 
 

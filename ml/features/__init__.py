@@ -4,17 +4,18 @@
 runs with the same timestamp never see each other, and no run sees itself. Attempts of a run are merged first.
 """
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ml.features import build_history, changes, facts, neighbours, pairs, test_history
+from ml.features.assembly import doubles, take
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.schemas import BuildRiskFrame, TestSelectionFrame, columns
 from ml.spec import WHOLE_RUN
 
-KEYS = ("query_no", "series_no", "outcome")
 __all__ = ["NEXT_RUN", "Context", "Queries", "build", "build_runs", "outcomes", "run_outcomes"]
 
 
@@ -55,7 +56,7 @@ def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFra
     known = "WHERE o.failed IS NOT NULL" if queries.runs is None else ""
     found = engine.fetch(
         f"""
-        SELECT q.run_id, q.started_us, q.known_us, o.failed, {_columns(build_history.COLUMNS | changes.RUN_COLUMNS)}
+        SELECT q.run_id, q.started_us, q.known_us, o.failed, {doubles(build_history.COLUMNS | changes.RUN_COLUMNS)}
         FROM {build_history.JOINS} {known} ORDER BY q.query_no
         """
     )
@@ -102,42 +103,43 @@ def run_outcomes(engine: Engine, context: Context) -> pd.DataFrame:
     return _whole_runs(found)[names].astype({"failed": bool})
 
 
-def _select() -> str:
-    """One row per query with the features that differ between the tests of a run."""
-    features = _columns({**test_history.COLUMNS, **changes.COLUMNS, **pairs.COLUMNS, **neighbours.COLUMNS})
-    return f"""
-        SELECT h.query_no, h.series_no, h.outcome, h.duration_s, {features}
-        FROM history AS h {changes.JOINS} {pairs.JOINS} {neighbours.JOINS}
-        """
-
-
-def _columns(expressions: Mapping[str, str]) -> str:
-    return ", ".join(f"CAST({text} AS DOUBLE) AS {name}" for name, text in expressions.items())
-
-
 def _named(engine: Engine, project: str) -> pd.DataFrame:
-    """Put the names back in place of the numbers, each string object once."""
-    found = engine.fetch(_select())
-    order = np.lexsort((found["series_no"].to_numpy(), found["query_no"].to_numpy()))
+    """Every feature in the order of the rows; names in place of the numbers, each string object once."""
+    rows = _rows(engine)
+    run_at, series_at = rows["query_no"] - 1, rows["series_no"] - 1
     runs = engine.fetch("SELECT run_id, started_us, known_us FROM query_run ORDER BY query_no")
-    changed = engine.fetch(f"SELECT {_columns(changes.RUN_COLUMNS)} FROM {changes.RUN_JOINS} ORDER BY c.query_no")
     series = engine.fetch("SELECT variant, test_id FROM series ORDER BY series_no")
-    run_at = found["query_no"].to_numpy(np.int64)[order] - 1
-    series_at = found["series_no"].to_numpy(np.int64)[order] - 1
-    outcome = found["outcome"].to_numpy(np.float64)[order]
+    shared = engine.fetch(f"SELECT {doubles(changes.RUN_COLUMNS)} FROM {changes.RUN_JOINS} ORDER BY c.query_no")
+    found = {str(name): shared[name].to_numpy(np.float64)[run_at] for name in shared}
+    for part in (*test_history.PARTS, *changes.PARTS, *pairs.PARTS, *neighbours.PARTS):
+        found |= take(engine, part, rows, changes.RUN_JOINS)
+    outcome = rows["failed"]
     keys = {
-        "project": np.full(len(found), project, dtype=object),
+        "project": np.full(len(run_at), project, dtype=object),
         "run_id": runs["run_id"].to_numpy(object)[run_at],
         "variant": series["variant"].to_numpy(object)[series_at],
         "test_id": series["test_id"].to_numpy(object)[series_at],
         "started_at": _moments(runs["started_us"]).take(run_at),
         "known_at": _moments(runs["known_us"]).take(run_at),
         "failed": pd.arrays.BooleanArray(outcome == 1, np.isnan(outcome)),
-        "previous_failed": found["is_failing"].to_numpy(np.float64)[order] == 1,
+        "previous_failed": found["is_failing"] == 1,
+        "duration_s": rows["duration_s"],
     }
-    own = {str(name): found[name].to_numpy(np.float64)[order] for name in found if name not in KEYS}
-    shared = {str(name): changed[name].to_numpy(np.float64)[run_at] for name in changed}
-    return pd.DataFrame({**keys, **own, **shared}, copy=False)[columns(TestSelectionFrame)]
+    return pd.DataFrame({name: (keys | found)[name] for name in columns(TestSelectionFrame)}, copy=False)
+
+
+def _rows(engine: Engine) -> dict[str, npt.NDArray[Any]]:
+    """Numbers, outcome and duration of the rows asked for, ordered by run and series."""
+    asked = engine.fetch("SELECT query_no, series_no, failed, duration_s FROM query")
+    order = np.lexsort((asked["series_no"].to_numpy(), asked["query_no"].to_numpy()))
+    rows = {name: asked[name].to_numpy(np.int64)[order] for name in ("query_no", "series_no")}
+    groups = engine.fetch(
+        "SELECT s.variant_no, s.test_no, t.package_no FROM series AS s "
+        "JOIN test_package AS t ON t.test_no = s.test_no ORDER BY s.series_no"
+    )
+    for name in ("variant_no", "test_no", "package_no"):
+        rows[name] = groups[name].to_numpy(np.int64)[rows["series_no"] - 1]
+    return rows | {name: asked[name].to_numpy(np.float64, na_value=np.nan)[order] for name in ("failed", "duration_s")}
 
 
 def _moments(micros: pd.Series) -> pd.DatetimeIndex:

@@ -3,21 +3,29 @@
 A change without files known has null size features and has_change = 0.
 """
 
+from ml.features.assembly import Part
 from ml.features.queries import PULL_REQUESTS, Context, Engine
 from ml.features.test_history import store_failures_by
 
 DAY_US = 86_400_000_000
 
-COLUMNS = {
-    "change_failures_count": "COALESCE(cf.failures, 0)",
-    "is_failing_in_change": "CASE WHEN cl.run_no IS NOT NULL THEN 1 WHEN c.change_run_no IS NOT NULL THEN 0 END",
-}
-JOINS = """
-    JOIN run_context AS c ON c.query_no = h.query_no
-    LEFT JOIN change_size AS s ON s.query_no = h.query_no
-    LEFT JOIN change_failure_before AS cf ON cf.query_no = h.query_no AND cf.series_no = h.series_no
-    LEFT JOIN failure_place AS cl ON cl.run_no = c.change_run_no AND cl.series_no = h.series_no
-"""
+PARTS = (
+    Part(
+        key="series_no",
+        source="change_failure_before AS f",
+        at="f",
+        columns={"change_failures_count": "f.failures"},
+        absent="0",
+    ),
+    Part(
+        key="series_no",
+        source="(SELECT c.query_no, f.series_no FROM run_context AS c "
+        "JOIN failure_place AS f ON f.run_no = c.change_run_no) AS f",
+        at="f",
+        columns={"is_failing_in_change": "1"},
+        absent="CASE WHEN c.change_run_no IS NOT NULL THEN 0 END",
+    ),
+)
 RUN_COLUMNS = {
     "last_run_failure_rate": "c.last_run_failure_rate",
     "last_5_runs_failure_rate": "c.last_5_runs_failure_rate",
@@ -45,7 +53,7 @@ RUN_JOINS = "run_context AS c LEFT JOIN change_size AS s ON s.query_no = c.query
 
 
 def prepare(engine: Engine, context: Context) -> None:
-    """Create the tables that `JOINS` names: per query run, and per query and test of the same change."""
+    """Create the tables that `PARTS` and `RUN_JOINS` name."""
     prepare_runs(engine, context)
     store_failures_by(engine, "change", "change_key")
 

@@ -153,9 +153,10 @@ def _store_given_runs(engine: Engine, queries: Queries, context: Context) -> Non
     engine.store(
         "query_run",
         f"""
-        SELECT CAST(ROW_NUMBER() OVER (ORDER BY started_us, run_id) AS INTEGER) AS query_no, NULL AS run_no, run_id,
-            started_us, CAST(NULL AS BIGINT) AS known_us, LEAST(started_us, {after}) AS at_us, event,
-            branch, workflow, {_change_key("branch", "change_id")} AS change_key, author_id
+        SELECT CAST(ROW_NUMBER() OVER (ORDER BY started_us, run_id) AS INTEGER) AS query_no,
+            CAST(NULL AS INTEGER) AS run_no, run_id, started_us, CAST(NULL AS BIGINT) AS known_us,
+            LEAST(started_us, {after}) AS at_us, event, branch, workflow,
+            {_change_key("branch", "change_id")} AS change_key, author_id
         FROM (
             SELECT g.run_id, g.started_us, COALESCE(g.event, r.event) AS event, COALESCE(g.branch, r.branch) AS branch,
                 COALESCE(g.change_id, r.change_id) AS change_id,

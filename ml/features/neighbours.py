@@ -5,6 +5,7 @@ too short a history to tell. Every state is summed over whole runs: a run of the
 All features are null until the group has a known run.
 """
 
+from ml.features.assembly import Part
 from ml.features.queries import Engine
 from ml.features.test_history import store_failures_by
 
@@ -12,42 +13,32 @@ PRIOR_RUNS = 2
 GROUPS = {"test": "test_no", "package": "package_no", "variant": "variant_no"}
 
 
-def _rates(name: str) -> dict[str, str]:
-    at = f"n_{name}"
-    return {
-        f"{name}_last_failure_rate": f"{at}.failures / CAST({at}.results AS DOUBLE)",
-        f"{name}_failure_rate_last_10_runs": f"{at}.failures_10 / CAST({at}.results_10 AS DOUBLE)",
+def _part(name: str, key: str, **more: str) -> Part:
+    rates = {
+        f"{name}_last_failure_rate": "n.failures / CAST(n.results AS DOUBLE)",
+        f"{name}_failure_rate_last_10_runs": "n.failures_10 / CAST(n.results_10 AS DOUBLE)",
     }
+    return Part(key=key, source=f"{name}_before AS n", at="n", columns={**rates, **more})
 
 
-COLUMNS = {
-    **_rates("test"),
-    **_rates("package"),
-    **_rates("variant"),
-    "variants_count": "n_test.results",
-    "package_new_failures_count": "n_package.new_failures",
-    "variant_new_failures_count": "n_variant.new_failures",
-    "variant_recoveries_count": "n_variant.recoveries",
-    "author_cofailure_rate": "CASE WHEN c.author_runs_count IS NOT NULL THEN "
-    f"COALESCE(n_author.failures, 0) / CAST(c.author_runs_count + {PRIOR_RUNS} AS DOUBLE) END",
-}
-JOINS = "\n".join(
-    [
-        "LEFT JOIN test_package AS g ON g.test_no = h.test_no",
-        *(
-            f"LEFT JOIN {name}_before AS n_{name} ON n_{name}.query_no = h.query_no AND n_{name}.{key} = "
-            + ("g" if name == "package" else "h")
-            + f".{key}"
-            for name, key in GROUPS.items()
-        ),
-        "LEFT JOIN author_failure_before AS n_author "
-        "ON n_author.query_no = h.query_no AND n_author.series_no = h.series_no",
-    ]
+PARTS = (
+    _part("test", "test_no", variants_count="n.results"),
+    _part("package", "package_no", package_new_failures_count="n.new_failures"),
+    _part(
+        "variant", "variant_no", variant_new_failures_count="n.new_failures", variant_recoveries_count="n.recoveries"
+    ),
+    Part(
+        key="series_no",
+        source="author_failure_before AS n JOIN run_context AS c ON c.query_no = n.query_no",
+        at="n",
+        columns={"author_cofailure_rate": f"n.failures / CAST(c.author_runs_count + {PRIOR_RUNS} AS DOUBLE)"},
+        absent="CASE WHEN c.author_runs_count IS NOT NULL THEN 0 END",
+    ),
 )
 
 
 def prepare(engine: Engine) -> None:
-    """Create the tables that `JOINS` names."""
+    """Create the tables that `PARTS` name."""
     engine.store(
         "placed",
         """

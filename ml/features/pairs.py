@@ -7,6 +7,7 @@ All features are null where no changed file is known, and 0 where nothing is sha
 import pyarrow as pa
 
 from ml.features import names
+from ml.features.assembly import Part
 from ml.features.queries import Engine
 
 COMMON_WORD_SHARE = 0.2
@@ -18,37 +19,55 @@ SATURATION, LENGTH_SHARE = 1.2, 0.75
 KINDS = {"file": "path_no", "folder": "folder_no", "suffix": "suffix_no"}
 
 
-def _known(value: str) -> str:
-    return f"CASE WHEN s.query_no IS NOT NULL THEN COALESCE({value}, 0) END"
+# A known change without a row shares nothing; a change without known files says nothing.
+NOTHING = "CASE WHEN s.query_no IS NOT NULL THEN 0 END"
 
 
-COLUMNS = {
-    "has_own_file": _known("pf.is_own"),
-    "has_subject_file": _known("pf.is_subject"),
-    "name_similarity_rate": _known("pf.similarity"),
-    "shared_words_count": _known("pw.shared"),
-    "shared_words_weight": _known(f"pw.weight / {MICRO}.0"),
-    "shared_words_rate": _known("pw.weight / CAST(NULLIF(pw.total, 0) AS DOUBLE)"),
-    "shared_words_relevance": _known(f"pw.relevance / {MICRO}.0"),
-    "tree_distance_count": "tp.depths + LEAST(COALESCE(pp.lead, cd.depths), cd.depths)",
-    "package_overlap_rate": _known("pp.depth / CAST(tp.depths AS DOUBLE)"),
-    "module_overlap_rate": _known("pm.overlap"),
-    **{f"cofailure_{kind}_rate": _known(f"co_{kind}.rate") for kind in KINDS},
-    "cofailure_mean_rate": _known("co_file.mean_rate"),
-    "cofailure_count": _known("co_file.failures"),
-    "since_cofailure_file_s": "co_file.since_us / 1e6",
-    "since_cofailure_folder_s": "co_folder.since_us / 1e6",
-}
-JOINS = """
-    LEFT JOIN pair_file AS pf ON pf.query_no = h.query_no AND pf.test_no = h.test_no
-    LEFT JOIN pair_words AS pw ON pw.query_no = h.query_no AND pw.test_no = h.test_no
-    LEFT JOIN test_package AS tp ON tp.test_no = h.test_no
-    LEFT JOIN pair_package AS pp ON pp.query_no = h.query_no AND pp.package_no = tp.package_no
-    LEFT JOIN change_depth AS cd ON cd.query_no = h.query_no
-    LEFT JOIN pair_module AS pm ON pm.query_no = h.query_no AND pm.test_no = h.test_no
-""" + "\n".join(
-    f"LEFT JOIN cofailure_{kind} AS co_{kind} ON co_{kind}.query_no = h.query_no AND co_{kind}.series_no = h.series_no"
-    for kind in KINDS
+def _pairs(table: str, key: str, **columns: str) -> Part:
+    return Part(key=key, source=f"{table} AS p", at="p", columns=columns, absent=NOTHING)
+
+
+PARTS = (
+    _pairs(
+        "pair_file",
+        "test_no",
+        has_own_file="p.is_own",
+        has_subject_file="p.is_subject",
+        name_similarity_rate="p.similarity",
+    ),
+    _pairs(
+        "pair_words",
+        "test_no",
+        shared_words_count="p.shared",
+        shared_words_weight=f"p.weight / {MICRO}e0",
+        shared_words_rate="COALESCE(p.weight / CAST(NULLIF(p.total, 0) AS DOUBLE), 0)",
+        shared_words_relevance=f"p.relevance / {MICRO}e0",
+    ),
+    _pairs("pair_module", "test_no", module_overlap_rate="p.overlap"),
+    Part(
+        key="package_no",
+        source="package_distance AS p",
+        at="p",
+        columns={"tree_distance_count": "p.distance", "package_overlap_rate": "p.overlap"},
+    ),
+    _pairs(
+        "cofailure_file",
+        "series_no",
+        cofailure_file_rate="p.rate",
+        cofailure_mean_rate="p.mean_rate",
+        cofailure_count="p.failures",
+    ),
+    _pairs("cofailure_folder", "series_no", cofailure_folder_rate="p.rate"),
+    _pairs("cofailure_suffix", "series_no", cofailure_suffix_rate="p.rate"),
+    *(
+        Part(
+            key="series_no",
+            source=f"cofailure_{kind} AS p",
+            at="p",
+            columns={f"since_cofailure_{kind}_s": "p.since_us / 1e6"},
+        )
+        for kind in ("file", "folder")
+    ),
 )
 
 
@@ -89,7 +108,7 @@ def register_tests(engine: Engine) -> None:
 
 
 def prepare(engine: Engine) -> None:
-    """Create the tables that `JOINS` names."""
+    """Create the tables that `PARTS` name."""
     _store_file_pairs(engine)
     _store_word_pairs(engine)
     _store_folder_pairs(engine)
@@ -173,14 +192,14 @@ def _store_word_pairs(engine: Engine) -> None:
         "query_word",
         f"""
         SELECT k.query_no, k.word, t.mean_words,
-            CAST(ROUND(LN((t.tests + 1.0) / (k.tests + 1.0)) * {MICRO}) AS BIGINT) AS weight
+            CAST(ROUND(LN((t.tests + 1e0) / (k.tests + 1e0)) * {MICRO}) AS BIGINT) AS weight
         FROM (SELECT q.query_no, q.word, f.tests FROM {engine.latest_before("word_seen", "word_key", ["word"])}) AS k
         JOIN tests_known AS t ON t.query_no = k.query_no
         WHERE k.tests <= {COMMON_WORD_SHARE} * t.tests
         """,
     )
-    length = f"({1 - LENGTH_SHARE} + {LENGTH_SHARE} * w.words / q.mean_words)"
-    relevance = f"q.weight * {SATURATION + 1} / (1 + {SATURATION} * {length})"
+    length = f"({1 - LENGTH_SHARE}e0 + {LENGTH_SHARE}e0 * w.words / q.mean_words)"
+    relevance = f"q.weight * {SATURATION + 1}e0 / (1 + {SATURATION}e0 * {length})"
     engine.store(
         "pair_words",
         f"""
@@ -195,7 +214,7 @@ def _store_word_pairs(engine: Engine) -> None:
 
 
 def _store_folder_pairs(engine: Engine) -> None:
-    """``pair_package``: deepest shared package; ``pair_module``: share of the module's words that the test has.
+    """``package_distance``: deepest shared package, and the way to it; ``pair_module``: share of the module's words.
 
     The way from one package to another leads up to what they share and down again; lead is its length less the depth
     of the test's package, over the nearest changed file that shares anything; ``change_depth`` is that of one that
@@ -217,6 +236,18 @@ def _store_folder_pairs(engine: Engine) -> None:
               FROM touched_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no GROUP BY f.query_no, x.prefix) AS q
         JOIN package_prefix AS p ON p.prefix = q.prefix
         GROUP BY q.query_no, p.package_no
+        """,
+    )
+    engine.store(
+        "package_distance",
+        """
+        SELECT k.query_no, k.package_no, g.depths + LEAST(COALESCE(p.lead, c.depths), c.depths) AS distance,
+            COALESCE(p.depth, 0) / CAST(g.depths AS DOUBLE) AS overlap
+        FROM (SELECT DISTINCT q.query_no, t.package_no
+              FROM query AS q JOIN test_package AS t ON t.test_no = q.test_no) AS k
+        JOIN change_depth AS c ON c.query_no = k.query_no
+        JOIN (SELECT DISTINCT package_no, depths FROM test_package) AS g ON g.package_no = k.package_no
+        LEFT JOIN pair_package AS p ON p.query_no = k.query_no AND p.package_no = k.package_no
         """,
     )
     engine.store(

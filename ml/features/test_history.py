@@ -5,6 +5,7 @@ latest execution known strictly before it. Everything that is summed is an integ
 the order or on the number of later rows.
 """
 
+from ml.features.assembly import Part
 from ml.features.queries import Engine
 
 DAY_US = 86_400_000_000
@@ -12,32 +13,39 @@ BLOCK = {"ewma": 128, "slow_ewma": 512}
 KEEP = {"ewma": 0.8, "slow_ewma": 0.95}
 SCALE = 2.0**60
 
-COLUMNS = {
-    "executions_count": "COALESCE(h.n, 0)",
-    "failures_count": "COALESCE(h.failures, 0)",
-    "failure_rate": "h.failure_rate",
-    "failure_rate_last_5": "h.failure_rate_5",
-    "failure_rate_last_10": "h.failure_rate_10",
-    "failure_rate_last_30": "h.failure_rate_30",
-    "ewma_failure_rate": "h.ewma",
-    "slow_ewma_failure_rate": "h.slow_ewma",
-    "is_failing": "h.failed",
-    "failures_in_a_row_count": "CASE WHEN h.failed = 1 THEN h.streak ELSE 0 END",
-    "executions_since_failure_count": "h.n - h.failure_n",
-    "since_failure_s": "(h.at_us - h.failure_us) / 1e6",
-    "since_execution_s": "(h.at_us - h.known_us) / 1e6",
-    "age_s": "(h.at_us - h.first_us) / 1e6",
-    "flip_rate_last_20": "h.flip_rate_20",
-    "new_failure_rate": "h.new_failure_rate",
-    "new_failure_rate_last_30": "h.new_failure_rate_30",
-    "recovery_rate": "h.recovery_rate",
-    "executions_since_new_failure_count": "h.n - h.failure_n + h.streak - 1",
-    "executions_7d": "COALESCE(h.n, 0) - COALESCE(h.n_before_7d, 0)",
-    "failures_7d": "COALESCE(h.failures, 0) - COALESCE(h.failures_before_7d, 0)",
-    "mean_duration_s": "h.mean_duration_ms / 1e3",
-    "last_duration_s": "h.duration_ms / 1e3",
-    "duration_deviation_s": "(h.duration_ms - h.mean_duration_ms) / 1e3",
-}
+PARTS = (
+    Part(
+        key="series_no",
+        source="history AS h",
+        at="h",
+        columns={
+            "executions_count": "COALESCE(h.n, 0)",
+            "failures_count": "COALESCE(h.failures, 0)",
+            "failure_rate": "h.failure_rate",
+            "failure_rate_last_5": "h.failure_rate_5",
+            "failure_rate_last_10": "h.failure_rate_10",
+            "failure_rate_last_30": "h.failure_rate_30",
+            "ewma_failure_rate": "h.ewma",
+            "slow_ewma_failure_rate": "h.slow_ewma",
+            "is_failing": "h.failed",
+            "failures_in_a_row_count": "CASE WHEN h.failed = 1 THEN h.streak ELSE 0 END",
+            "executions_since_failure_count": "h.n - h.failure_n",
+            "since_failure_s": "(h.at_us - h.failure_us) / 1e6",
+            "since_execution_s": "(h.at_us - h.known_us) / 1e6",
+            "age_s": "(h.at_us - h.first_us) / 1e6",
+            "flip_rate_last_20": "h.flip_rate_20",
+            "new_failure_rate": "h.new_failure_rate",
+            "new_failure_rate_last_30": "h.new_failure_rate_30",
+            "recovery_rate": "h.recovery_rate",
+            "executions_since_new_failure_count": "h.n - h.failure_n + h.streak - 1",
+            "executions_7d": "COALESCE(h.n, 0) - COALESCE(h.n_before_7d, 0)",
+            "failures_7d": "COALESCE(h.failures, 0) - COALESCE(h.failures_before_7d, 0)",
+            "mean_duration_s": "h.mean_duration_ms / 1e3",
+            "last_duration_s": "h.duration_ms / 1e3",
+            "duration_deviation_s": "(h.duration_ms - h.mean_duration_ms) / 1e3",
+        },
+    ),
+)
 
 
 def prepare(engine: Engine) -> None:
@@ -50,66 +58,94 @@ def prepare(engine: Engine) -> None:
 def _store_states(engine: Engine) -> None:
     """``state``: what each execution leaves behind, numbered n = 1, 2, ... in the order of becoming known.
 
-    A running AVG over 0/1 is an exact integer divided by an exact count, whatever rows follow.
+    Counts without a running sum: a row's number among the rows of its series with the same outcome, which only needs
+    a sort. ``failures`` and ``flips`` (changes of outcome) are counted so, windows are differences of them, and as
+    flips take turns, new failures less recoveries are the last outcome less the first.
     """
     order = "PARTITION BY series_no ORDER BY known_us, run_no"
     engine.store(
         "numbered",
         f"""
-        SELECT series_no, known_us, failed, duration_ms, run_no, CAST(ROW_NUMBER() OVER ({order}) AS INTEGER) AS n,
-            CASE WHEN failed <> LAG(failed) OVER ({order}) THEN 1 WHEN LAG(failed) OVER ({order}) IS NOT NULL THEN 0 END
-                AS flip,
-            CASE WHEN LAG(failed) OVER ({order}) = 0 THEN failed END AS new_failure,
-            CASE WHEN LAG(failed) OVER ({order}) = 1 THEN 1 - failed END AS recovery,
-            COALESCE(LEAD(known_us) OVER ({order}) > known_us, TRUE) AS is_latest,
-            FIRST_VALUE(known_us) OVER ({order}) AS first_us
-        FROM execution
+        SELECT *, CASE WHEN previous = 0 THEN failed END AS new_failure,
+            CASE WHEN previous = 1 THEN 1 - failed END AS recovery,
+            CASE WHEN failed = 1 THEN nth ELSE n - nth END AS failures
+        FROM (
+            SELECT series_no, run_no, known_us, failed, duration_ms, CAST(ROW_NUMBER() OVER ({order}) AS INTEGER) AS n,
+                CAST(ROW_NUMBER() OVER (PARTITION BY series_no, failed ORDER BY known_us, run_no) AS INTEGER) AS nth,
+                LAG(failed) OVER ({order}) AS previous,
+                COALESCE(LEAD(known_us) OVER ({order}) > known_us, TRUE) AS is_latest,
+                FIRST_VALUE(known_us) OVER ({order}) AS first_us, FIRST_VALUE(failed) OVER ({order}) AS first_failed,
+                AVG(duration_ms) OVER ({order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS mean_duration_ms
+            FROM execution)
         """,
     )
-    windows = {
-        "failure_rate": ("failed", "UNBOUNDED"),
-        "failure_rate_5": ("failed", 4),
-        "failure_rate_10": ("failed", 9),
-        "failure_rate_30": ("failed", 29),
-        "flip_rate_20": ("flip", 19),
-        "new_failure_rate": ("new_failure", "UNBOUNDED"),
-        "new_failure_rate_30": ("new_failure", 29),
-        "recovery_rate": ("recovery", "UNBOUNDED"),
-        "mean_duration_ms": ("duration_ms", "UNBOUNDED"),
-    }
-    means = ", ".join(
-        f"AVG({value}) OVER (PARTITION BY series_no ORDER BY n ROWS BETWEEN {back} PRECEDING AND CURRENT ROW) AS {name}"
-        for name, (value, back) in windows.items()
-    )
+    flip = "CASE WHEN failed <> previous THEN 1 ELSE 0 END"
     engine.store(
-        "state",
-        f"SELECT *, CAST(ROUND(failure_rate * n) AS INTEGER) AS failures FROM (SELECT *, {means} FROM numbered)",
+        "flipped",
+        f"""
+        SELECT series_no, n, failed, failures, first_failed, CASE WHEN is_flip = 1 THEN nth ELSE n - nth END AS flips
+        FROM (SELECT *, CAST(ROW_NUMBER() OVER (PARTITION BY series_no, is_flip ORDER BY n) AS INTEGER) AS nth
+              FROM (SELECT series_no, n, failed, failures, first_failed, {flip} AS is_flip FROM numbered))
+        """,
     )
+    ago = "OVER (PARTITION BY series_no ORDER BY n)"
+    engine.store(
+        "rates",
+        f"""
+        SELECT series_no, n, {_rate("failures", "n")} AS failure_rate,
+            {_rate("failures - failures_5", "LEAST(n, 5)")} AS failure_rate_5,
+            {_rate("failures - failures_10", "LEAST(n, 10)")} AS failure_rate_10,
+            {_rate("failures - failures_30", "LEAST(n, 30)")} AS failure_rate_30,
+            {_rate("flips - flips_20", "LEAST(n - 1, 20)")} AS flip_rate_20,
+            {_rate("new_failures", "passes")} AS new_failure_rate,
+            {_rate("new_failures - new_failures_30", "passes - passes_30")} AS new_failure_rate_30,
+            {_rate("flips - new_failures", "failures - failed")} AS recovery_rate
+        FROM (
+            SELECT *, {_new_failures("flips", "failed")} AS new_failures, n - 1 - failures + failed AS passes,
+                CASE WHEN n > 30 THEN {_new_failures("flips_30", "failed_30")} ELSE 0 END AS new_failures_30,
+                CASE WHEN n > 30 THEN n - 31 - failures_30 + failed_30 ELSE 0 END AS passes_30
+            FROM (
+                SELECT *, LAG(failures, 5, 0) {ago} AS failures_5, LAG(failures, 10, 0) {ago} AS failures_10,
+                    LAG(failures, 30, 0) {ago} AS failures_30, LAG(flips, 20, 0) {ago} AS flips_20,
+                    LAG(flips, 30, 0) {ago} AS flips_30, LAG(failed, 30, 0) {ago} AS failed_30
+                FROM flipped))
+        """,
+    )
+
+
+def _rate(part: str, whole: str) -> str:
+    return f"({part}) / CAST(NULLIF({whole}, 0) AS DOUBLE)"
+
+
+def _new_failures(flips: str, failed: str) -> str:
+    """How many of the flips so far were failures; the sum is even, so halving it is exact."""
+    return f"CAST(({flips} + {failed} - first_failed) / 2 AS INTEGER)"
 
 
 def _store_history(engine: Engine) -> None:
+    """Which state a query may see is found with numbers alone; only then the state is joined."""
+    latest = "(SELECT series_no, known_us, n FROM numbered WHERE is_latest)"
     engine.store("query_7d", f"SELECT query_no, series_no, at_us - {7 * DAY_US} AS at_us FROM query")
-    counts = "(SELECT series_no, known_us, n, failures FROM state WHERE is_latest)"
-    engine.store(
-        "before_7d",
-        "SELECT q.query_no, q.series_no, f.n, f.failures "
-        f"FROM {engine.latest_before(counts, 'query_7d', ['series_no'])} WHERE f.n IS NOT NULL",
-    )
-    state = "(SELECT * FROM state WHERE is_latest)"
-    averages = ", ".join(f"COALESCE(l.{name} * POWER({keep}, h.n - l.n), 0) AS {name}" for name, keep in KEEP.items())
+    for name, queries in (("before", "query"), ("before_7d", "query_7d")):
+        engine.store(
+            name,
+            f"SELECT q.query_no, q.series_no, f.n FROM {engine.latest_before(latest, queries, ['series_no'])}",
+        )
+    averages = ", ".join(f"COALESCE(l.{name} * POWER({keep}, s.n - l.n), 0) AS {name}" for name, keep in KEEP.items())
     engine.store(
         "history",
         f"""
-        SELECT h.*, b.n AS n_before_7d, b.failures AS failures_before_7d, l.n AS failure_n, l.known_us AS failure_us,
-            l.streak, {averages}
-        FROM (
-            SELECT q.query_no, q.series_no, q.variant_no, q.test_no, q.at_us, q.failed AS outcome, q.duration_s,
-                f.known_us, f.failed, f.duration_ms, f.n, f.first_us, f.failures, f.failure_rate, f.failure_rate_5,
-                f.failure_rate_10, f.failure_rate_30, f.flip_rate_20, f.new_failure_rate, f.new_failure_rate_30,
-                f.recovery_rate, f.mean_duration_ms
-            FROM {engine.latest_before(state, "query", ["series_no"])}) AS h
-        LEFT JOIN before_7d AS b ON b.query_no = h.query_no AND b.series_no = h.series_no
-        LEFT JOIN failure AS l ON l.series_no = h.series_no AND l.nth = h.failures
+        SELECT b.query_no, b.series_no, q.at_us, s.known_us, s.failed, s.duration_ms, s.n, s.first_us, s.failures,
+            s.mean_duration_ms, r.failure_rate, r.failure_rate_5, r.failure_rate_10, r.failure_rate_30,
+            r.flip_rate_20, r.new_failure_rate, r.new_failure_rate_30, r.recovery_rate, w.n AS n_before_7d,
+            w.failures AS failures_before_7d, l.n AS failure_n, l.known_us AS failure_us, l.streak, {averages}
+        FROM before AS b
+        JOIN query_run AS q ON q.query_no = b.query_no
+        LEFT JOIN numbered AS s ON s.series_no = b.series_no AND s.n = b.n
+        LEFT JOIN rates AS r ON r.series_no = b.series_no AND r.n = b.n
+        JOIN before_7d AS d ON d.query_no = b.query_no AND d.series_no = b.series_no
+        LEFT JOIN numbered AS w ON w.series_no = d.series_no AND w.n = d.n
+        LEFT JOIN failure AS l ON l.series_no = s.series_no AND l.nth = s.failures
         """,
     )
 
@@ -124,7 +160,7 @@ def _store_failures(engine: Engine) -> None:
     engine.store(
         "failure_place",
         "SELECT series_no, run_no, known_us, n, failures AS nth, "
-        "ROW_NUMBER() OVER (PARTITION BY series_no, n - failures ORDER BY n) AS streak FROM state WHERE failed = 1",
+        "ROW_NUMBER() OVER (PARTITION BY series_no, n - failures ORDER BY n) AS streak FROM numbered WHERE failed = 1",
     )
     for name in KEEP:
         engine.store(f"failure_{name}", _block_sums(name))
@@ -143,7 +179,7 @@ def _store_failures(engine: Engine) -> None:
 
 def _block_sums(name: str) -> str:
     place = f"MOD(n - 1, {BLOCK[name]})"
-    weight = f"CAST(FLOOR(POWER({1 / KEEP[name]!r}, place) * {SCALE!r}) AS DECIMAL(38, 0))"
+    weight = f"CAST(POWER({1 / KEEP[name]!r}, place) * {SCALE!r} AS DECIMAL(38, 0))"
     return f"""
         SELECT series_no, n, block, place, SUM({weight})
             OVER (PARTITION BY series_no, block ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from ml.errors import LakeError
@@ -81,5 +81,16 @@ def explained(address: str) -> Iterator[None]:
     """Errors of Delta and of the storage as `LakeError` with the table's address."""
     try:
         yield
+    except TableNotFoundError as error:
+        raise LakeError(
+            f"there is no table {address}, though the ledger names it: put the lake back where it was, or name where "
+            "it is (FOURGATE_LAKE_URI)"
+        ) from error
     except (DeltaError, OSError, ValueError) as error:
-        raise LakeError(f"table {address}: {error}") from error
+        advice = "; make room there and repeat: what was half written does not count" if _is_full(error) else ""
+        raise LakeError(f"table {address}: {error}{advice}") from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk has no room; Delta's own errors say it in words only."""
+    return "os error 28" in str(error) or "No space left" in str(error)

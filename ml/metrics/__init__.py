@@ -1,5 +1,6 @@
 """Measures of a ranking and of a probability, and their intervals. Pure functions of arrays and frames."""
 
+from ml.metrics.catalogue import CATALOGUE, Described
 from ml.metrics.intervals import block_bootstrap, block_length, block_resamples, interval, paired_difference
 from ml.metrics.objectives import (
     MEASURES,
@@ -23,12 +24,14 @@ from ml.metrics.ranking import (
 from ml.metrics.runs import MIN_RESULTS, RANKING_COLUMNS, Bools, Floats, Ints, View, ranking_by_run, selection_curve
 
 __all__ = [
+    "CATALOGUE",
     "MEASURES",
     "MIN_RESULTS",
     "PROBABILITY_COLUMNS",
     "RANKING_COLUMNS",
     "Bools",
     "Columns",
+    "Described",
     "Floats",
     "Ints",
     "Sample",

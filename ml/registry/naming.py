@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from ml.spec import Measure, ModelVersion, TrainingRecord
 
 MAX_NAME = 200
 KEY = "fourgate.key_id"
+CHAMPION, PREVIOUS = "champion", "previous"  # aliases
 
 
 def registered_name(model: str, project: str) -> str:
@@ -60,12 +62,18 @@ def title(version: ModelVersion) -> str:
     return f"version {version.version} of {version.model} for {version.project[:MAX_NAME]}"
 
 
-def note(record: TrainingRecord) -> str:
-    """Description on the page of a retraining, in Markdown."""
-    others = ", ".join(candidate.name for candidate in record.candidates if candidate.name != record.chosen)
-    lines = [f"**{record.chosen}** was chosen; it was compared with {others or 'nothing'}."]
-    lines += [f"- {name}: {value}" for name, value in record.tags.items()]
-    return "\n".join(lines)
+def run_id_of(text: str) -> str:
+    """The run that somebody means, who gives its id or the address of its page.
+
+    Raises:
+        RegistryError: there is no run id in it.
+    """
+    found = re.findall(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", text)
+    if not found:
+        raise RegistryError(
+            f"{text!r} names no MLflow run; right would be its 32 hexadecimal digits or the address of its page"
+        )
+    return str(found[-1])
 
 
 def numbers(metrics: Mapping[str, Measure]) -> dict[str, float]:
@@ -74,6 +82,16 @@ def numbers(metrics: Mapping[str, Measure]) -> dict[str, float]:
     for name, measure in metrics.items():
         flat |= {name: measure.value, f"{name}.low": measure.low, f"{name}.high": measure.high}
     return {name: float(value) for name, value in flat.items() if math.isfinite(value)}
+
+
+def measures(flat: Mapping[str, float]) -> dict[str, Measure]:
+    """Inverse of `numbers`: a bound that was not logged is NaN."""
+    bounds = (".low", ".high")
+    return {
+        name: Measure(value, *(flat.get(f"{name}{bound}", math.nan) for bound in bounds))
+        for name, value in flat.items()
+        if not name.endswith(bounds)
+    }
 
 
 def finite(value: Any) -> Any:

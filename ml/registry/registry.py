@@ -23,13 +23,25 @@ import pandas as pd
 from ml import artifact
 from ml.errors import ArtifactRefused
 from ml.registry import retention
-from ml.registry.naming import KEY, common, finite, key_id, note, own, registered_name, title, version_of, version_tags
+from ml.registry.naming import (
+    CHAMPION,
+    KEY,
+    PREVIOUS,
+    common,
+    finite,
+    key_id,
+    own,
+    registered_name,
+    title,
+    version_of,
+    version_tags,
+)
+from ml.registry.reading import RECIPE, read_training
 from ml.registry.tracking import NOTE, PARENT, Tracking
-from ml.spec import CandidateRecord, DriftReport, Measure, ModelVersion, TrainingRecord, Verdict
+from ml.spec import CandidateRecord, DriftReport, LoggedTraining, Measure, ModelVersion, TrainingRecord, Verdict
 
 # Given by hand because MLflow needs 9 s to guess them.
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "skops")
-CHAMPION, PREVIOUS = "champion", "previous"
 
 
 class Registry:
@@ -100,6 +112,24 @@ class Registry:
         except ArtifactRefused as refusal:
             raise ArtifactRefused(f"{title(version)}: {refusal}") from refusal
 
+    def training(self, run: str) -> LoggedTraining:
+        """Read a retraining back.
+
+        Args:
+            run: id of its run or of a run below it, or the address of its page.
+
+        Raises:
+            RegistryError: there is no such run, or it is none of a retraining; names the newest ones.
+        """
+        with self._tracking.asking("read a training"):
+            return read_training(self._tracking, run)
+
+    def describe(self, run_id: str, note: str, html: str) -> None:
+        """Put a description on a run's page, in Markdown, and the full story beside it as ``training.html``."""
+        with self._tracking.asking("describe a training"):
+            self._tracking.tag(run_id, {NOTE: note})
+            self._client.log_text(run_id, html, "training.html")
+
     def log_verdicts(self, version: ModelVersion, verdicts: Sequence[Verdict], html: str) -> None:
         """Attach the gates' verdicts to a version: tags ``gate.<name>``, verdicts.json and gate_report.html."""
         tags = {f"gate.{verdict.gate}": str(verdict.status) for verdict in verdicts}
@@ -128,7 +158,9 @@ class Registry:
                 self._tracking.replace(experiment, run.info.run_id)
             run_id = self._tracking.start(experiment, f"{as_of:%Y-%m-%d} drift", {**own(tags), KEY: key})
             self._tracking.parametrise(run_id, {"threshold": report.threshold})
-            self._tracking.measure(run_id, {"share_drifted": Measure(report.share_drifted, math.nan, math.nan)}, as_of)
+            self._tracking.measure(
+                run_id, {"drift.drifted_columns_rate": Measure(report.share_drifted, math.nan, math.nan)}, as_of
+            )
             self._client.log_text(run_id, report.html, "drift.html")
             self._tracking.finish(run_id)
         return run_id
@@ -174,13 +206,15 @@ class Registry:
         tags = {
             **own({**record.tags, **common(record), "role": "retraining", "chosen": record.chosen}),
             KEY: key,
-            NOTE: note(record),
             "mlflow.source.name": "fourgate train",
             "mlflow.source.git.commit": record.tags.get("git_commit", ""),
         }
         run_id = self._tracking.start(experiment, f"{record.started_at:%Y-%m-%d} retraining", tags)
         self._tracking.parametrise(run_id, record.params)
-        self._tracking.data_set(run_id, record.project, record.tags.get("snapshot", "unknown"))
+        if record.data is not None:
+            self._tracking.data_set(run_id, record.data)
+        if record.recipe:
+            self._client.log_text(run_id, json.dumps(record.recipe, indent=1, allow_nan=False), RECIPE)
         return run_id
 
     def _log_candidate(self, experiment: str, parent: str, record: TrainingRecord, candidate: CandidateRecord) -> None:

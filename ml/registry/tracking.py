@@ -2,15 +2,17 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ml.errors import RegistryError
-from ml.registry.naming import KEY, MAX_NAME, key_id, numbers, own
-from ml.spec import Measure
+from ml.registry.naming import KEY, MAX_NAME, numbers, own
+from ml.spec import DataSet, Measure
 
 # MLflow's client takes timeouts, retries and its switches from the environment only, and starts its telemetry thread
 # on import; so they are set just before that import, and only where an operator has not set them.
@@ -90,7 +92,7 @@ class Tracking:
             self.client.delete_model_version(entry.name, entry.version)
         for model in self.client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
             self.client.delete_logged_model(model.model_id)
-        children = [child.info.run_id for child in self._search(experiment, f"tags.`{PARENT}` = '{run_id}'")]
+        children = [child.info.run_id for child in self.children(experiment, run_id)]
         for each in (*children, run_id):
             self.client.set_terminated(each, status="KILLED")
             self.tag(each, {**own({"role": "replaced"}), KEY: ""})
@@ -117,14 +119,34 @@ class Tracking:
         ]
         self.client.log_batch(run_id, metrics=entries)
 
-    def data_set(self, run_id: str, project: str, snapshot: str) -> None:
-        """Name the snapshot of the lake as the run's data set: a name and a digest, no data."""
+    def data_set(self, run_id: str, data: DataSet) -> None:
+        """Log the run's data set: name, digest, schema, sizes and where its rows come from; no rows."""
         entities = self.mlflow.entities
-        source = json.dumps({"project": project[:MAX_NAME], "snapshot": snapshot[:MAX_NAME]})
-        data = entities.Dataset(f"ci_history {project}"[:MAX_NAME], key_id(snapshot)[:8], "fourgate_snapshot", source)
-        self.client.log_inputs(
-            run_id, [entities.DatasetInput(data, [entities.InputTag("mlflow.data.context", "training")])]
+        columns = [{"name": name, "type": kind, "required": True} for name, kind in data.columns.items()]
+        logged = entities.Dataset(
+            data.name[:MAX_NAME],
+            data.digest,
+            "fourgate_snapshot",
+            json.dumps(dict(data.source)),
+            schema=json.dumps({"mlflow_colspec": columns}),
+            profile=json.dumps(dict(data.sizes)),
         )
+        self.client.log_inputs(
+            run_id, [entities.DatasetInput(logged, [entities.InputTag("mlflow.data.context", "training")])]
+        )
+
+    def children(self, experiment: str, parent: str) -> list[Any]:
+        """Runs below a run."""
+        return self._search(experiment, f"tags.`{PARENT}` = '{parent}'")
+
+    def text(self, run_id: str, name: str) -> str | None:
+        """Content of a text file among a run's artifacts; None if it is not there."""
+        if name not in {file.path for file in self.client.list_artifacts(run_id)}:
+            return None
+        uri = f"{self.client.get_run(run_id).info.artifact_uri}/{name}"
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self.uri)
+            return Path(path).read_text(encoding="utf-8")
 
     def _search(self, experiment: str, condition: str) -> list[Any]:
         return list(self.client.search_runs([experiment], condition, max_results=1_000))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from ml.legible import UNPRINTABLE
 from ml.spec import Decision, FailureState, Outcome
 
 Utc = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
@@ -32,7 +33,7 @@ BATCH_REASONS = {
     "orphan": "the run is neither in this batch nor known already, or was itself refused",
 }
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(f"[{UNPRINTABLE}]")
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
 
@@ -60,7 +61,9 @@ NOT_BLANK = rule("empty", "not blank", _texts(str.strip))
 TEXT_RULES = (
     rule("too_long", f"at most {MAX_NAME:,} characters", _texts(lambda text: len(text) <= MAX_NAME)),
     rule(
-        "control_character", "no line break, NUL or other control character", _texts(lambda t: not _CONTROL.search(t))
+        "control_character",
+        "no line break, NUL, turned direction of writing or other control character",
+        _texts(lambda t: not _CONTROL.search(t)),
     ),
 )
 NAME_RULES = (NOT_BLANK, *TEXT_RULES)

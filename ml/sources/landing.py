@@ -59,14 +59,24 @@ def land(shelf: Shelf, payloads: Sequence[Payload], index: Mapping[str, Any], no
         SourceError: a file cannot be copied.
     """
     folder = shelf.landing / shelf.source
-    with _only_writer(folder):
-        incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
-        try:
+    try:
+        with _only_writer(folder), _incoming(folder) as incoming:
             return _place(shelf, incoming, payloads, {"index": index, "notes": notes})
-        except OSError as error:
-            raise SourceError(f"cannot land a batch of {shelf.source} in {folder}: {error}") from error
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
+    except OSError as error:
+        raise SourceError(
+            f"cannot land a batch of {shelf.source} in {folder}: {error}; make the folder writable with room for the "
+            "history and collect again"
+        ) from error
+
+
+@contextmanager
+def _incoming(folder: Path) -> Iterator[Path]:
+    """A folder to fill, gone at the end unless it was renamed into place."""
+    incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
+    try:
+        yield incoming
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
 
 
 def _place(shelf: Shelf, incoming: Path, payloads: Sequence[Payload], about: Mapping[str, Any]) -> Batch:

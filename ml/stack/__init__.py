@@ -75,6 +75,15 @@ def running(settings: Settings) -> Stack:
     return _stack(settings, read_state(home))
 
 
+def condition(settings: Settings) -> dict[str, object]:
+    """The stack as recorded, with a status that is believed only while its supervisor lives."""
+    home = settings.home.absolute()
+    try:
+        return {**read_state(home), "status": _status(home)}
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return {"status": "unreadable", "detail": f"{home / 'state.json'}: {error}"}
+
+
 def _stack(settings: Settings, state: Mapping[str, object]) -> Stack:
     fresh = prepare(settings)
     ports = state.get("ports")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from ml.settings import PREFIX, Settings
+from ml.settings import FILE, PREFIX, SECRETS, Settings
 from ml.stack.airflow_api import AirflowApi
 from ml.stack.postgres import EmbeddedPostgres
 
@@ -97,7 +97,7 @@ class Stack:
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__EXECUTOR": "fourgate.executor.WarmLocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": str(max(2, min(os.cpu_count() or 2, 8))),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__FERNET_KEY": _fernet_key(self.secrets["session"]),
@@ -121,7 +121,8 @@ class Stack:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path, "MPLBACKEND": "Agg"}
         python["OMP_NUM_THREADS"] = str(self.threads)  # idle threads of boosting would spin on cores they do not have
-        kept = {name: value for name, value in os.environ.items() if name != ADMIN_DSN}
+        hidden = {ADMIN_DSN, *(secret + FILE for secret in SECRETS)}  # what the caller's files say is among the given
+        kept = {name: value for name, value in os.environ.items() if name not in hidden}
         return {**kept, **self.given, **ours, **python, **_no_proxy()}
 
     def services(self) -> tuple[Service, ...]:

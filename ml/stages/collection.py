@@ -17,7 +17,7 @@ from ml.schemas import KEYS
 from ml.settings import Settings
 from ml.spec import Batch, Interval, Snapshot
 from ml.stages import data_docs
-from ml.stages.opening import folder_of, open_lake, open_warehouse, replacing, to_span
+from ml.stages.opening import folder_of, open_lake, open_warehouse, replacing, room_for, to_span
 from ml.stages.simulation import simulated_folder
 from ml.warehouse import BatchRecord, Warehouse
 
@@ -68,7 +68,8 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
     docs = data_docs.folder(settings, batch.batch_id)
     # a batch of announced changes or of refused payloads alone has no results to judge
     has_results = len(parsed.frames["test_results"]) > 0
-    judged = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs) if has_results else None
+    with room_for(docs):
+        judged = judge_batch(checked.accepted, checked.rejected, usual, as_of, docs) if has_results else None
     frames = {**checked.accepted, "rejected_rows": checked.rejected}
     folder = folder_of(settings, "staging", batch.batch_id)
     for name in STAGED:

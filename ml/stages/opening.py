@@ -1,5 +1,6 @@
 """Opens what a stage works with, from the settings alone."""
 
+import errno
 import hashlib
 import json
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml.engine import Engine, open_engine
-from ml.errors import NotEnoughData, SettingsError
+from ml.errors import NotEnoughData, SettingsError, StorageError
 from ml.features import Context
 from ml.lake import Lake
 from ml.settings import Settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ml.registry import Registry
 
 HISTORY_TABLES = ("runs", "test_results", "changed_files")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
@@ -115,7 +117,8 @@ def key_of(*parts: object) -> str:
 def folder_of(settings: Settings, kind: str, key: str) -> Path:
     """Folder ``<home>/<kind>/<key>``, made if it is not there."""
     folder = settings.home.absolute() / kind / key
-    folder.mkdir(parents=True, exist_ok=True)
+    with room_for(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -125,8 +128,24 @@ def candidate_folder(settings: Settings, version: ModelVersion) -> Path:
 
 
 def report_url(settings: Settings, path: str) -> str:
-    """Address under which Airflow shows a file of the reports folder."""
+    """Address under which Airflow shows a file of the reports folder; the file itself where there is no Airflow."""
+    if not settings.airflow_url:
+        return str(settings.home.absolute() / "reports" / path)
     return f"{settings.airflow_url}/fourgate/reports/{path}"
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """A full or read-only disk as `StorageError` that names the place; any other error stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise StorageError(
+            f"{path} cannot be written: {os.strerror(error.errno or 0)}; make room there, or set FOURGATE_HOME to a "
+            "folder on another disk, and repeat: what was half written does not count"
+        ) from error
 
 
 @contextmanager
@@ -135,14 +154,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Each writer has a scratch file of its own: two at once must not write into each other's.
     """
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    os.close(handle)
-    scratch = Path(name)
-    try:
-        yield scratch
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with room_for(path):
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+        os.close(handle)
+        scratch = Path(name)
+        try:
+            yield scratch
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

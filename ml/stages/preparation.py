@@ -50,9 +50,7 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
     key = key_of(project, snapshot.snapshot_id, moment.isoformat(), feature_set(spec), code_version(), context)
     path = folder_of(settings, "frames", key) / "frame.parquet"
     if not path.exists():
-        with open_history(settings, snapshot, project) as engine:
-            frame = spec.build(engine, Queries.training(project), context)
-        frame = frame.loc[frame["known_at"] <= moment]
+        frame = training_rows(settings, model, project, snapshot, moment)
         with replacing(path) as scratch:
             frame.to_parquet(scratch, index=False)
     keys = pd.read_parquet(path, columns=["run_id"])
@@ -65,6 +63,14 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
         "rows": len(keys),
         "runs": int(keys["run_id"].nunique()),
     }
+
+
+def training_rows(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
+    """Rows that a model may learn from: those of the runs of a snapshot that were known at a moment."""
+    with open_history(settings, snapshot, project) as engine:
+        frame = models.load_model(model).build(engine, Queries.training(project), feature_context(settings))
+    known: pd.DataFrame = frame.loc[frame["known_at"] <= moment]
+    return known
 
 
 def rows_to_score(

@@ -29,6 +29,7 @@ from ml.registry import Registry
 from ml.settings import GATES, Settings
 from ml.spec import Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
+from ml.stages.describing import describe
 from ml.stages.opening import (
     candidate_folder,
     folder_of,
@@ -43,8 +44,9 @@ from ml.stages.opening import (
     write_json,
 )
 from ml.stages.preparation import code_version, feature_set
+from ml.stages.recipe import Recipe, choices, data_set, digest_of, libraries, split_texts
 from ml.training import FitOptions, Fitted
-from ml.warehouse import Champion, Judgement, Promotion, Rollback, Route
+from ml.warehouse import Champion, Judgement, Promotion, Rollback, Route, Warehouse
 
 KEPT = ("project", "run_id", "variant", "test_id", "started_at", "known_at", "failed", "previous_failed", "duration_s")
 EXAMPLE_ROWS = 5
@@ -89,13 +91,14 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         **frame,
         "version": asdict(version),
         "name": chosen.name,
-        "split": {name: _texts(getattr(split, name)) for name in Split.__slots__},
+        "split": split_texts(split),
         "champion_version": champion.version.version if champion else None,
         "champion_as_of": champion.as_of.isoformat() if champion else None,
         "folder": str(folder),
         "report_url": registry.run_url(version.mlflow_run_id),
     }
     write_json(folder / "candidate.json", candidate)
+    describe(settings, version)
     return candidate
 
 
@@ -136,8 +139,9 @@ def promote(
         promoted = sorted(passed) == sorted(GATES) and won != gates.Route.NONE
         if promoted:
             request = Promotion(version, Route(won), gate_report_uri, as_of, actor, candidate["champion_version"])
-            champion = warehouse.promote(request)
-            registry.project_champion(champion.version, champion.previous)
+            warehouse.promote(request)
+            project_champion(warehouse, registry, version.model, version.project)
+    describe(settings, version)
     return {
         "promoted": promoted,
         "reason": "all four gates passed" if promoted else _why_not(judged),
@@ -169,20 +173,32 @@ def rollback(
         champion = warehouse.champion(model, project)
         if champion is None or champion.version.version == version:
             moment = now(settings, head(warehouse), project, as_of)
-            request = Rollback(model, project, moment, actor, reason, leaving.get("request_id", ""))
-            champion = warehouse.rollback(request)
+            warehouse.rollback(Rollback(model, project, moment, actor, reason, leaving.get("request_id", "")))
         elif champion.previous is None or champion.previous.version != version:
             serving = champion.version.version
             raise WarehouseError(
                 f"version {version} of {model} {project} was to be rolled back, but {serving} serves now"
             )
-    open_registry(settings).project_champion(champion.version, champion.previous)
+        champion = project_champion(warehouse, open_registry(settings), model, project)
     return {
         "model": model,
         "project": project,
         "champion": champion.version.version,
         "previous": champion.previous.version if champion.previous else None,
     }
+
+
+def project_champion(warehouse: Warehouse, registry: Registry, model: str, project: str) -> Champion:
+    """Point MLflow's aliases at what the champion's row says, whoever changed it meanwhile.
+
+    Raises:
+        WarehouseError: there is no champion.
+    """
+    with warehouse.projection_lock(model, project) as champion:
+        if champion is None:
+            raise WarehouseError(f"{model} {project} has no champion whose aliases could be set")
+        registry.project_champion(champion.version, champion.previous)
+    return champion
 
 
 def newest_candidate(settings: Settings, model: str, project: str) -> dict[str, Any]:
@@ -241,21 +257,21 @@ def _record(
     dag_run: str,
 ) -> TrainingRecord:
     fitted, chosen, rows, split = fit
-    commit = code_version()
-    key = key_of(spec.name, frame["project"], frame["path"], split, settings.seed, settings.threads, commit)
+    recipe = _recipe(settings, frame, (chosen, rows, split))
+    key = key_of(spec.name, frame["project"], frame["path"], split, recipe.choices, recipe.code)
     params = {
-        "seed": settings.seed,
+        **recipe.choices,
         "snapshot_id": frame["snapshot_id"],
-        "rows": frame["rows"],
-        "runs": frame["runs"],
-        "features": len(spec.features),
-        **{f"period.{name}": " .. ".join(map(str, _texts(getattr(split, name)))) for name in Split.__slots__},
+        "rows_count": frame["rows"],
+        "runs_count": frame["runs"],
+        "features_count": len(spec.features),
+        **{f"period.{name}": " .. ".join(map(str, span)) for name, span in recipe.split.items()},
     }
     tags = {
         "key": key,
         "snapshot": str(frame["snapshot_id"]),
         "feature_set": feature_set(spec),
-        "git_commit": commit,
+        "git_commit": recipe.code,
         "as_of": str(frame["as_of"]),
         "dag_run": dag_run,
     }
@@ -272,7 +288,36 @@ def _record(
         for one in records
     )
     as_of = datetime.fromisoformat(frame["as_of"])
-    return TrainingRecord(spec.name, frame["project"], as_of, params, tags, candidates, chosen.name)
+    return TrainingRecord(
+        spec.name,
+        frame["project"],
+        as_of,
+        params,
+        tags,
+        candidates,
+        chosen.name,
+        data_set(recipe, rows),
+        recipe.to_dict(),
+    )
+
+
+def _recipe(settings: Settings, frame: Mapping[str, Any], fit: tuple[Fitted, pd.DataFrame, Split]) -> Recipe:
+    chosen, rows, split = fit
+    with open_warehouse(settings) as warehouse:
+        snapshot = warehouse.snapshot(int(frame["snapshot_id"]))
+    return Recipe(
+        model=frame["model"],
+        project=frame["project"],
+        candidate=chosen.name,
+        snapshot_id=snapshot.snapshot_id,
+        versions=snapshot.versions,
+        as_of=frame["as_of"],
+        digest=digest_of(rows),
+        choices=choices(settings),
+        split=split_texts(split),
+        code=code_version(),
+        libraries=libraries(),
+    )
 
 
 def _scored(
@@ -329,7 +374,3 @@ def _why_not(verdicts: Sequence[Verdict]) -> str:
             ]
             told.append(f"{verdict.gate}: {verdict.status}: {', '.join(failed)}")
     return "; ".join(told)
-
-
-def _texts(span: Interval) -> list[str | None]:
-    return [span.start.isoformat() if span.start else None, span.end.isoformat() if span.end else None]

@@ -11,6 +11,7 @@ from ml.training.reporting import (
     judged_measures,
     records,
     threshold,
+    validated_measures,
     with_threshold,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "runs_of",
     "split_by_time",
     "threshold",
+    "validated_measures",
     "with_threshold",
 ]

@@ -94,8 +94,8 @@ def evaluate(rows: pd.DataFrame, prefix: str, yardstick: Yardstick) -> dict[str,
         yardstick: how to measure.
 
     Returns:
-        `<prefix>.<measure>_<view>` for the measures of a run (0..1, views all and new), `<prefix>.runs_<view>` (count
-        of the runs that count), `<prefix>.apfdc_by_cost_<view>` (0..1, APFDc of the cost-aware order), and with
+        `<prefix>.<measure>_<view>` for the measures of a run (0..1, views all and new), `<prefix>.runs_<view>_count`
+        (runs that count), `<prefix>.apfdc_by_cost_<view>` (0..1, APFDc of the cost-aware order), and with
         probabilities `<prefix>.auc`, `.pr_auc`, `.brier`, `.ece`, `.f1` (0..1).
     """
     found: dict[str, Measure] = {}
@@ -103,7 +103,7 @@ def evaluate(rows: pd.DataFrame, prefix: str, yardstick: Yardstick) -> dict[str,
         rows = rows.assign(chosen=rows["probability"] >= yardstick.threshold)
     for view in VIEWS:
         table = metrics.measures_by_run(yardstick.objective, rows, metrics.Columns(), view, yardstick.budget)
-        found[f"{prefix}.runs_{view}"] = Measure(float(len(table)), np.nan, np.nan)
+        found[f"{prefix}.runs_{view}_count"] = Measure(float(len(table)), np.nan, np.nan)
         if len(table) == 0:
             continue
         block = min(yardstick.block, len(table))

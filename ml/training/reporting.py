@@ -1,5 +1,6 @@
 """What is worth keeping of every candidate and baseline: parameters, measures, figures."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,11 +14,12 @@ from ml.spec import CandidateRecord, Measure, ModelSpec, Objective, Split
 from ml.training.baselines import baseline_scores
 from ml.training.evaluation import Yardstick, evaluate, period_block, primary_by_run, score_by_cost, scored
 from ml.training.fitting import Fitted, chance, predict
-from ml.training.periods import period_rows
+from ml.training.periods import Period, period_rows
 
 SHARES = tuple(np.linspace(0, 1, 101))
 IMPORTANCE_RUNS = 20
 THRESHOLD = "decision_threshold_"
+PREFIXES: Mapping[Period, str] = {"validate": "validation", "test": "test"}
 
 
 def records(
@@ -43,10 +45,12 @@ def records(
         own = _with_cost_order(spec, one, scored(one.estimator, rows))
         measures = evaluate(own, "validation", replace(yardstick, threshold=threshold(one, frame, split)))
         figures = _figures(spec, one, own, baselines, budget)
-        params = {**one.params, "fit_seconds": round(one.seconds, 3), "block_runs": block}
-        found.append(CandidateRecord(one.name, False, params, measures, figures))
+        measures["fit_s"] = Measure(one.seconds, math.nan, math.nan)
+        found.append(CandidateRecord(one.name, False, {**one.params, "block_runs_count": block}, measures, figures))
     for name, theirs in baselines.items():
-        found.append(CandidateRecord(name, True, {"block_runs": block}, evaluate(theirs, "validation", yardstick)))
+        found.append(
+            CandidateRecord(name, True, {"block_runs_count": block}, evaluate(theirs, "validation", yardstick))
+        )
     return tuple(found)
 
 
@@ -54,14 +58,29 @@ def judged_measures(
     spec: ModelSpec, chosen: Fitted, frame: pd.DataFrame, split: Split, budget: float = 0.3
 ) -> Mapping[str, Mapping[str, Measure]]:
     """Measures on the test period of the chosen candidate and of each baseline, by name."""
-    rows = period_rows(frame, split, "test")
-    yardstick = Yardstick(spec.objective, period_block(spec, frame, split, "test"), budget=budget)
-    own = replace(yardstick, threshold=threshold(chosen, frame, split))
+    return _measures(spec, chosen, (frame, split, "test"), budget)
+
+
+def validated_measures(
+    spec: ModelSpec, one: Fitted, frame: pd.DataFrame, split: Split, budget: float = 0.3
+) -> Mapping[str, Mapping[str, Measure]]:
+    """The same on the validate period, as in `records`."""
+    return _measures(spec, one, (frame, split, "validate"), budget)
+
+
+def _measures(
+    spec: ModelSpec, one: Fitted, data: tuple[pd.DataFrame, Split, Period], budget: float
+) -> Mapping[str, Mapping[str, Measure]]:
+    frame, split, period = data
+    rows = period_rows(frame, split, period)
+    yardstick = Yardstick(spec.objective, period_block(spec, frame, split, period), budget=budget)
+    own = replace(yardstick, threshold=threshold(one, frame, split))
+    prefix = PREFIXES[period]
     theirs = {
-        name: evaluate(scores, "test", yardstick) for name, scores in _baseline_rows(spec, frame, split, rows).items()
+        name: evaluate(scores, prefix, yardstick) for name, scores in _baseline_rows(spec, frame, split, rows).items()
     }
-    ours = _with_cost_order(spec, chosen, scored(chosen.estimator, rows))
-    return {chosen.name: evaluate(ours, "test", own), **theirs}
+    ours = _with_cost_order(spec, one, scored(one.estimator, rows))
+    return {one.name: evaluate(ours, prefix, own), **theirs}
 
 
 def _baseline_rows(spec: ModelSpec, frame: pd.DataFrame, split: Split, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ml.legible import SURROGATES, UNPRINTABLE
 from ml.schemas import KEYS, LAKE_TABLES, RejectedRows, columns
 from ml.validation.reading import Table
 
@@ -17,8 +18,8 @@ MAX_VALUE = 200
 MAX_ROW = 4_000
 _CUTS = (1_000, 200, 50, 10)
 _JSON = json.JSONEncoder(ensure_ascii=False)
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNPRINTABLE = re.compile(f"[{UNPRINTABLE}{SURROGATES}]")
+_SURROGATE = re.compile(f"[{SURROGATES}]")
 
 _Plain = str | int | float | None
 

@@ -1,7 +1,10 @@
 """PostgreSQL: the only package that knows it. One file per subject; `Warehouse` is all of them on one connection."""
 
 from ml.warehouse.champions import Champion, Champions, Promotion, Rollback, Route
+from ml.warehouse.condition import Condition
+from ml.warehouse.invariants import Invariants, PublishedSet
 from ml.warehouse.ledger import BatchRecord, Ledger
+from ml.warehouse.lineage import Lineage
 from ml.warehouse.migrations import PIPELINE_ROLE, READER_ROLE, migrate
 from ml.warehouse.predictions import PredictionTables, Publication
 from ml.warehouse.reports import Reports
@@ -15,6 +18,7 @@ __all__ = [
     "Judgement",
     "Promotion",
     "Publication",
+    "PublishedSet",
     "Rollback",
     "Route",
     "Warehouse",
@@ -22,5 +26,5 @@ __all__ = [
 ]
 
 
-class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports):
+class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports, Lineage, Condition, Invariants):
     """A connection to the migrated warehouse, for one thread, as the pipeline or the reader role."""

@@ -1,6 +1,7 @@
 """Verdicts, promotion and rollback: the champion of a (model, project) is one row, changed in one transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -96,6 +97,29 @@ class Champions(Session):
                 "UNION SELECT model, project, model_version FROM fourgate.publication WHERE is_current"
             )
             return {(str(model), str(project), str(version)) for model, project, version in cursor.fetchall()}
+
+    def champions(self) -> list[Champion]:
+        """Every version in service, by model and project."""
+        with self.transaction() as cursor:
+            cursor.execute("SELECT model, project FROM fourgate.champion ORDER BY model, project")
+            served = cursor.fetchall()
+            return [_serving(cursor, model, project) for model, project in served]
+
+    @contextmanager
+    def projection_lock(self, model: str, project: str) -> Iterator[Champion | None]:
+        """The champion as it is now, for the one process that projects it elsewhere; others wait their turn.
+
+        Whoever projects reads the row after its own change and under this lock, so the last projection is that of
+        the last change. The lock ends with the connection.
+        """
+        name = f"fourgate projection {model} {project}"
+        with self.transaction() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
+        try:
+            yield self.champion(model, project)
+        finally:
+            with suppress(WarehouseError), self.transaction() as cursor:  # a lost connection has lost the lock too
+                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
 
     def promote(self, promotion: Promotion) -> Champion:
         """Make a version champion in one transaction with its audit row and its predecessor.

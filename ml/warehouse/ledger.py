@@ -72,7 +72,7 @@ class Ledger(Session):
                 f"another process has been writing the lake for more than {timeout_s:g} s; try again when it is done"
             ) from error
         except psycopg2.Error as error:
-            raise WarehouseError(f"the lake lock cannot be taken: {error}") from error
+            raise self._refused(error) from error
 
     def _unlock_lake(self) -> None:
         try:

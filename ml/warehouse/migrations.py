@@ -71,7 +71,7 @@ def _apply(connection: extensions.connection, folder: Path) -> list[str]:
         )
         cursor.execute("SELECT version, name, checksum FROM fourgate.schema_migration")
         done = {version: (name, checksum) for version, name, checksum in cursor.fetchall()}
-    files = _numbered(folder)
+    files = numbered(folder)
     unknown = sorted(set(done) - set(files))
     if unknown:
         name = done[unknown[0]][0]
@@ -104,7 +104,12 @@ def _apply_one(connection: extensions.connection, version: int, name: str, scrip
         raise WarehouseError(f"migration {name} failed and was undone: {reason}") from error
 
 
-def _numbered(folder: Path) -> dict[int, Path]:
+def numbered(folder: Path) -> dict[int, Path]:
+    """Files of a folder by their number, which they have without gaps.
+
+    Raises:
+        WarehouseError: a number is missing or given twice.
+    """
     files: dict[int, Path] = {}
     for path in sorted(folder.glob("*.sql")):
         number = path.name.partition("_")[0]

@@ -36,7 +36,6 @@ def connect(dsn: str, application_name: str = "fourgate") -> extensions.connecti
         raise WarehouseError(f"the warehouse address cannot be read; {_HOW_DSN}") from None
     if not parts:
         raise WarehouseError(f"no warehouse address is set (FOURGATE_WAREHOUSE_DSN); {_HOW_DSN}")
-    place = f"{parts.get('host', 'localhost')}:{parts.get('port', '5432')}/{parts.get('dbname', '')}"
     try:
         opened: extensions.connection = psycopg2.connect(
             dsn,
@@ -49,9 +48,18 @@ def connect(dsn: str, application_name: str = "fourgate") -> extensions.connecti
         )
     except (psycopg2.Error, ValueError) as error:
         reason = _without(str(error).strip(), parts.get("password", ""))
-        raise WarehouseError(f"PostgreSQL at {place} cannot be reached: {reason}") from None
+        raise WarehouseError(
+            f"PostgreSQL at {place_of(dsn)} cannot be reached: {reason}; is the server running and the address right "
+            "(FOURGATE_WAREHOUSE_DSN, for migrations FOURGATE_WAREHOUSE_ADMIN_DSN)?"
+        ) from None
     opened.autocommit = True
     return opened
+
+
+def place_of(dsn: str) -> str:
+    """Host, port and database of an address that can be read; no password."""
+    parts = extensions.parse_dsn(dsn)
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', '5432')}/{parts.get('dbname', '')}"
 
 
 def _without(text: str, password: str) -> str:
@@ -63,6 +71,7 @@ class Session:
 
     def __init__(self, dsn: str) -> None:
         self._connection = connect(dsn)
+        self._place = place_of(dsn)
 
     def __enter__(self) -> Self:
         return self
@@ -89,9 +98,18 @@ class Session:
         except (errors.UndefinedTable, errors.InvalidSchemaName) as error:
             raise WarehouseError(f"the warehouse lacks a table, run its migrations: {_reason(error)}") from error
         except psycopg2.Error as error:
-            raise WarehouseError(f"PostgreSQL refused: {_reason(error)}") from error
+            raise self._refused(error) from error
         except ValueError as error:
             raise WarehouseError(f"PostgreSQL cannot store a value: {error}") from error
+
+    def _refused(self, error: psycopg2.Error) -> WarehouseError:
+        """What PostgreSQL did not do, and where; a lost connection also says what to do."""
+        if not self._connection.closed:
+            return WarehouseError(f"PostgreSQL refused: {_reason(error)}")
+        return WarehouseError(
+            f"the connection to PostgreSQL at {self._place} was lost: {_reason(error)}; see that the server runs and "
+            "repeat: what was half done does not count"
+        )
 
 
 def _reason(error: psycopg2.Error) -> str:

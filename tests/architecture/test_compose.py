@@ -2,36 +2,23 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from ml.cli import app, pipeline, stack, upkeep
-from ml.settings import PREFIX, Settings
+from ml.settings import FILE, PREFIX, SECRETS, Settings
 from ml.stack.airflow_api import POOLS
 from ml.stack.services import QUIET, prepare
+from tests.compose import COMPOSE, DECLARED, DOCKERFILE, ROOT, SERVICES, image_environment, secrets_recipe, texts
 
-ROOT = Path(__file__).resolve().parents[2]
-COMPOSE = ROOT / "docker-compose.yml"
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
 COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
 AIRFLOW = sorted(name for name in SERVICES if name.startswith("airflow-"))
-# Written in the how-to as `name=` lines or in the compose file as ${name:?...}.
-VARIABLE = re.compile(r"\$\{([A-Z_]+)(:[?-])?[^}]*\}")
-
-
-def image_environment() -> dict[str, str]:
-    text = (ROOT / "Dockerfile.airflow").read_text().replace("\\\n", " ")
-    pairs = [pair for line in re.findall(r"^ENV (.+)$", text, re.MULTILINE) for pair in line.split()]
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
-def texts(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for item in value.values() for text in texts(item)]
-    return [text for item in value for text in texts(item)] if isinstance(value, list) else [str(value)]
+ONCE = {"migrate", "airflow-init"}
+COMMAND = "_CMD"  # Airflow takes a secret from what the command in such a variable prints
+MOUNT = "/run/secrets/"
 
 
 def test_every_service_of_the_embedded_stack_has_a_container(tmp_path: Path) -> None:
@@ -42,7 +29,7 @@ def test_every_service_of_the_embedded_stack_has_a_container(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_every_fourgate_variable_is_a_setting(name: str) -> None:
-    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | {secret + FILE for secret in SECRETS}
     given = {key for key in SERVICES[name].get("environment", {}) if key.startswith(PREFIX)}
     assert given <= known
     assert {key for key in image_environment() if key.startswith(PREFIX)} <= known
@@ -55,31 +42,53 @@ def test_every_port_is_bound_to_loopback(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_no_password_is_written_here_or_shown_on_a_command_line(name: str) -> None:
-    environment = SERVICES[name].get("environment", {})
-    secret = {key: str(value) for key, value in environment.items() if re.search(r"PASSWORD$|SECRET|_KEY$", key)}
-    assert {key: value for key, value in secret.items() if VARIABLE.fullmatch(value) is None} == {}
-    addresses = [text for text in texts(SERVICES[name]) if "://" in text and "@" in text]
-    assert [text for text in addresses if re.search(r"://[a-z_]+:\$\{[A-Z_]+[:}]", text) is None] == []
-    assert "PASSWORD" not in " ".join(texts(SERVICES[name].get("command", [])))
-    healthcheck = SERVICES[name].get("healthcheck", {})
-    assert "PASSWORD" not in " ".join(texts(healthcheck))
+def test_no_secret_stands_in_an_environment_and_each_is_read_from_a_file_of_the_service(name: str) -> None:
+    service = SERVICES[name]
+    environment = {key: str(value) for key, value in service.get("environment", {}).items()}
+    secret = {key: value for key, value in environment.items() if re.search("PASSWORD|SECRET|_KEY|DSN|CONN|SALT", key)}
+    places = {key: value.removeprefix("cat ") for key, value in secret.items() if not key.endswith("PASSWORDS_FILE")}
+    assert {key for key in places if not key.endswith((FILE, COMMAND))} == set()
+    assert {key: place for key, place in places.items() if not place.startswith(MOUNT)} == {}
+    read = {
+        name for text in texts([service.get("command", []), environment]) for name in re.findall(MOUNT + r"(\w+)", text)
+    }
+    assert read == set(service.get("secrets", []))
+    assert [text for text in texts(service) if re.search("://[^/]*:[^/]*@", text)] == []
 
 
-def test_a_missing_secret_stops_compose_by_name_and_the_how_to_makes_each() -> None:
-    text = COMPOSE.read_text()
-    used = {name for name, _ in VARIABLE.findall(text)} - {"HISTORY"}
-    required = set(re.findall(r"\$\{([A-Z_]+):\?", text))
-    assert used == required
-    how_to = (ROOT / "docs" / "how-to" / "run-in-containers.md").read_text()
-    assert [name for name in required if name not in how_to] == []
+def test_every_secret_is_used_and_is_a_file_that_the_how_to_makes(tmp_path: Path) -> None:
+    (tmp_path / ".secrets").mkdir()
+    subprocess.run([sys.executable, "-c", secrets_recipe()], cwd=tmp_path, check=True)
+    made = {path.name: path.read_text() for path in (tmp_path / ".secrets").iterdir()}
+    declared = {name: secret["file"] for name, secret in DECLARED["secrets"].items()}
+    assert declared == {name: f".secrets/{name}" for name in made if name != "reader_dsn"}
+    assert set(declared) == {name for service in SERVICES.values() for name in service.get("secrets", [])}
+    assert len(set(made.values())) == len(made)
+    assert min(len(text) for text in made.values()) >= 32
+    assert {(tmp_path / ".secrets" / name).stat().st_mode & 0o777 for name in made} == {0o444}
+
+
+def test_secrets_and_local_state_reach_neither_git_nor_an_image() -> None:
+    assert {".secrets/", ".env", ".fourgate/"} <= set((ROOT / ".gitignore").read_text().split())
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    copied = {
+        name
+        for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE.read_text(), re.MULTILINE)
+        for name in line.split()
+    }
+    assert {line[1:] for line in ignored if line.startswith("!")} == copied
+
+
+def test_nothing_but_the_history_comes_from_the_environment_of_whoever_starts_compose() -> None:
+    assert set(re.findall(r"\$\{([A-Z_]+)", COMPOSE.read_text())) == {"HISTORY"}
 
 
 @pytest.mark.parametrize("name", AIRFLOW)
 def test_airflow_is_set_up_as_in_the_embedded_stack(name: str, tmp_path: Path) -> None:
     wanted = {key for key in prepare(Settings(home=tmp_path)).environment() if key.startswith("AIRFLOW__")}
     given = {**image_environment(), **SERVICES[name]["environment"]}
-    assert {key for key in given if key.startswith("AIRFLOW__")} == wanted
+    assert {key.removesuffix(COMMAND) for key in given if key.startswith("AIRFLOW__")} == wanted
 
 
 def test_settings_that_do_not_depend_on_the_place_have_the_same_values(tmp_path: Path) -> None:
@@ -95,15 +104,16 @@ def test_settings_that_do_not_depend_on_the_place_have_the_same_values(tmp_path:
         *QUIET,
     )
     assert {key: given.get(key) for key in same} == {key: wanted[key] for key in same}
-    mlflow = SERVICES["mlflow"]["environment"]
+    mlflow = set(SERVICES["mlflow"]["environment"]) | set(
+        re.findall("MLFLOW_[A-Z_]+", str(SERVICES["mlflow"]["command"]))
+    )
     own = {key for key in wanted if key.startswith("MLFLOW_")} - set(os.environ)
-    assert set(mlflow) == own - set(QUIET)
+    assert mlflow == own - set(QUIET)
 
 
 @pytest.mark.parametrize("name", AIRFLOW)
 def test_the_pipeline_never_sees_the_owners_address(name: str) -> None:
-    told = " ".join(texts(SERVICES[name].get("environment", {})))
-    assert "POSTGRES_PASSWORD" not in told
+    assert [secret for secret in SERVICES[name]["secrets"] if secret.startswith("owner")] == []
     assert "WAREHOUSE_ADMIN_DSN" not in " ".join(SERVICES[name]["environment"])
 
 
@@ -116,9 +126,30 @@ def test_every_command_exists_and_pools_are_those_of_the_embedded_stack() -> Non
     assert made == {name: str(slots) for name, (slots, _) in POOLS.items()}
 
 
-def test_every_container_gives_up_rights_and_has_a_memory_limit() -> None:
-    for name, service in SERVICES.items():
-        assert "mem_limit" in service, name
-        if name != "postgres":
-            assert service["cap_drop"] == ["ALL"], name
-            assert service["security_opt"] == ["no-new-privileges:true"], name
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_container_gives_up_rights_and_has_limits(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
+    assert {"mem_limit", "cpus", "pids_limit", "logging"} <= set(service)
+    assert "privileged" not in service
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - ONCE))
+def test_every_lasting_service_has_a_health_check_with_a_limit(name: str) -> None:
+    assert {"test", "interval", "timeout", "retries"} <= set(SERVICES[name]["healthcheck"])
+
+
+def test_the_image_is_pinned_runs_as_nobody_and_leaves_nothing_to_build_with() -> None:
+    text = DOCKERFILE.read_text()
+    images = [*re.findall(r"^ARG PYTHON=(.+)$", text, re.MULTILINE), *re.findall("--from=([^ ]+/[^ ]+)", text)]
+    images += [service["image"] for service in SERVICES.values()]
+    pinned = re.compile(r".+:\d+\.\d+[^@]*@sha256:[0-9a-f]{64}")
+    assert [image for image in images if not pinned.fullmatch(image) and not image.startswith("fourgate-")] == []
+    first, last = text.split("\nFROM ")[1:]
+    assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == [SERVICES["airflow-scheduler"]["user"]]
+    assert "uv sync --locked" in first
+    assert "pip uninstall --yes pip" in last
+    assert not re.search(r"\buv\b|apt-get|pip install", last)

@@ -9,7 +9,10 @@ import pytest
 from benchmarks.__main__ import BENCHMARKS, main
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = [name if name != "publishing" else pytest.param(name, marks=pytest.mark.integration) for name in BENCHMARKS]
+PAIRED = [
+    name for name in BENCHMARKS if name not in ("scaling", "orchestration", "spark")
+]  # Spark: tests/ml/test_spark
+QUICK = [name if name != "publishing" else pytest.param(name, marks=pytest.mark.integration) for name in PAIRED]
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -25,9 +28,24 @@ def test_each_benchmark_runs_and_writes_ratios(name: str, tmp_path: Path, capsys
         assert outcome["ratio"] > 0
         assert outcome["equal"]
         assert outcome["count"] > 0
-    grown = {"all features", "history features"} if name == "features" else set()
+    grown = {"simulated"} if name == "features" else set()
     assert {slope["family"] for slope in document["slopes"]} == grown
     assert capsys.readouterr().out.count("ratio ") >= len(document["outcomes"])
+
+
+@pytest.mark.parametrize(("name", "family"), [("scaling", "all features"), ("orchestration", "DAG file")])
+def test_figures_without_a_peer_are_printed_and_written(
+    name: str, family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--quick", "--only", name, "--results", str(tmp_path)]) == 0
+    figures = json.loads((tmp_path / f"{name}.json").read_text())["figures"]
+    assert {figure["family"] for figure in figures} == {family}
+    shown = capsys.readouterr().out
+    assert shown.count(f"{family}, ") == len(figures)
+    if name == "scaling":
+        assert [figure["count"] for figure in figures] == sorted(figure["count"] for figure in figures)
+        assert all(0 < figure["asked"] < figure["count"] for figure in figures)
+        assert "grow as rows^" in shown
 
 
 def test_two_rounds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

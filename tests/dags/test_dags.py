@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.docs.pages import Section, sections
 
 ROOT = Path(__file__).resolve().parents[2]
 READ = """
@@ -97,6 +100,31 @@ def test_every_dag_retries_times_out_has_an_owner_tags_and_triage_notes(bag: dic
         assert dag["catchup"] is False, dag_id
         assert "**Red is real when:**" in dag["doc"], dag_id
         assert "**Mend:**" in dag["doc"], dag_id
+
+
+@pytest.fixture(scope="module")
+def chapters() -> list[Section]:
+    """Chapters of the runbook that stand for a DAG file."""
+    found = sections((ROOT / "docs" / "runbook.md").read_text(), level=2).values()
+    return [chapter for chapter in found if "**Red is real when:**" in chapter.text]
+
+
+def test_the_runbook_has_a_chapter_with_every_dag_and_each_of_its_tasks(
+    bag: dict[str, Any], chapters: list[Section]
+) -> None:
+    for dag_id, dag in bag["dags"].items():
+        (chapter,) = [one for one in chapters if re.search(rf"^DAG: .*`{dag_id}`", one.text, re.MULTILINE)]
+        missing = [task for task in dag["tasks"] if f"`{task.rsplit('.', 1)[-1]}`" not in chapter.text]
+        assert missing == [], dag_id
+
+
+def test_every_chapter_of_the_runbook_says_what_is_normal_what_to_do_and_whom_it_affects(
+    chapters: list[Section],
+) -> None:
+    assert len(chapters) == len(list((ROOT / "dags").glob("*.py")))
+    for chapter in chapters:
+        for part in ("**Normal red.**", "**What to do ", "**Affects:**"):
+            assert part in chapter.text, chapter.title
 
 
 def test_every_form_lets_a_person_set_the_moment(bag: dict[str, Any]) -> None:

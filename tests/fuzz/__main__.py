@@ -84,7 +84,7 @@ def by_chance(seconds: float) -> int:
         count += 1
         try:
             one_input(data)
-        except Exception:
+        except Exception:  # whatever it is, the input that caused it is kept, and it is raised again
             FOUND.mkdir(parents=True, exist_ok=True)
             (FOUND / "broken").write_bytes(data)
             print(f"after {count} inputs: see {FOUND / 'broken'}")

@@ -1,17 +1,30 @@
 """Every stage on real PostgreSQL, MLflow and Delta, scored against the truth of a simulated world."""
 
+import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
+from mlflow import MlflowClient
 
 from ml.errors import ArtifactRefused, WarehouseError
 from ml.settings import GATES, MODELS, Settings
 from ml.sources.simulator import History, World, simulate, write_history
-from ml.stages import collection, evidence, maintenance, opening, preparation, reporting, retraining, serving
+from ml.stages import (
+    collection,
+    evidence,
+    maintenance,
+    opening,
+    preparation,
+    reporting,
+    reproduction,
+    retraining,
+    serving,
+)
+from tests.integration import tracing
 
 MODEL, RISK = MODELS
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -68,11 +81,22 @@ def test_a_history_becomes_predictions_that_find_the_true_regressions(fourgate: 
     assert [one["project"] for one in measured] == [PROJECT]
     assert any(isinstance(value, float) and value > 0 for value in measured[0]["measures"].values())
 
+    _it_can_be_traced_and_repeated(fourgate, state, tmp_path, set(world.runs["commit_sha"]))
     _a_tampered_model_is_refused(fourgate)
     _a_rollback_without_a_previous_champion_says_so(fourgate)
     kept = maintenance.maintain(fourgate, NOW)
     assert kept["snapshot_id"] > first["snapshot_id"]
     assert serving.publish(fourgate, MODEL)[0]["rows"] == published[0]["rows"]
+
+
+def _it_can_be_traced_and_repeated(settings: Settings, state: dict[str, Any], folder: Path, commits: set[str]) -> None:
+    candidate = retraining.newest_candidate(settings, MODEL, PROJECT)
+    run_id = candidate["version"]["mlflow_run_id"]
+    tracing.the_logged_names_are_the_documented_ones(settings, run_id, "rankings")
+    tracing.the_page_tells(settings, run_id, "It passed all 4 gates.")
+    tracing.the_rows_come_back(settings, run_id, Path(candidate["path"]), folder)
+    tracing.the_model_comes_back(settings, run_id)
+    tracing.a_prediction_leads_to_its_commits(settings, run_id, state["top"][0], commits)
 
 
 def _mean_apfd(state: dict[str, Any], name: str) -> float:
@@ -101,6 +125,28 @@ def test_a_risk_model_that_foresees_nothing_is_refused_with_its_numbers(fourgate
     assert not outcome["promoted"]
     assert "lead_over_baseline:outcomes_with_decay (lower bound; lead" in outcome["reason"]
     assert serving.publish(fourgate, RISK) == []
+
+    run_id = retraining.newest_candidate(fourgate, RISK, PROJECT)["version"]["mlflow_run_id"]
+    tracing.the_logged_names_are_the_documented_ones(fourgate, run_id, "probabilities")
+    tracing.the_page_tells(fourgate, run_id, "It was refused by statistical")
+    tracing.the_model_comes_back(fourgate, run_id)
+    _another_candidate_or_other_rows_are_told_apart(fourgate, run_id, tmp_path)
+
+
+def _another_candidate_or_other_rows_are_told_apart(settings: Settings, run_id: str, folder: Path) -> None:
+    client = MlflowClient(settings.mlflow_tracking_uri, settings.mlflow_tracking_uri)
+    recipe = json.loads(Path(client.download_artifacts(run_id, "training.json")).read_text())
+    other = "random_forest" if recipe["candidate"] != "random_forest" else "gradient_boosting"
+    earlier = (datetime.fromisoformat(recipe["as_of"]) - timedelta(days=7)).isoformat()
+    changed = {**recipe, "candidate": other, "code": "0123456789ab", "as_of": earlier}
+    client.log_text(run_id, json.dumps(changed), "training.json")
+    rows = reproduction.frame(settings, run_id, folder / "other.parquet")
+    assert not rows["is_equal"]
+    assert rows["changes"]["code"][0] == "0123456789ab"
+    client.log_text(run_id, json.dumps({**recipe, "candidate": other}), "training.json")
+    found = reproduction.reproduce(settings, run_id)
+    assert (found["is_equal"], found["frame"]["is_equal"]) == (False, True)
+    assert found["scores"]["differing"] > 0
 
 
 @pytest.mark.parametrize("model", MODELS)

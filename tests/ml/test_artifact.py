@@ -57,7 +57,8 @@ def _logistic() -> bytes:
 
 
 def test_the_digest_is_the_published_sha256_of_the_bytes() -> None:
-    assert artifact.sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # pragma: allowlist secret
+    assert artifact.sha256(b"abc") == known
 
 
 @pytest.mark.parametrize("position", [0, 100, -1])

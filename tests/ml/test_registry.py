@@ -23,6 +23,7 @@ from ml.registry import Registry, registered_name
 from ml.spec import (
     CandidateRecord,
     Check,
+    DataSet,
     DriftReport,
     Interval,
     Measure,
@@ -53,7 +54,12 @@ def _record(key: str, project: str = PROJECT) -> TrainingRecord:
     )
     recent = CandidateRecord("recently_failed", True, {}, {"apfd": Measure(0.85, 0.8, 0.9)})
     tags = {"key": key, "snapshot": "7", "feature_set": "v1", "git_commit": "0a1b2c3", "dag_run": "http://airflow/run"}
-    return TrainingRecord("test_selection", project, NIGHT, {"seed": 1}, tags, (boosting, recent), boosting.name)
+    source, columns = {"snapshot": 7}, {"fail_rate": "double"}
+    data = DataSet(f"test_selection frame of {project}", "ab" * 16, columns, source, {"num_rows": 200})
+    both = (boosting, recent)
+    return TrainingRecord(
+        "test_selection", project, NIGHT, {"seed": 1}, tags, both, boosting.name, data, {"seed": 1, "code": "0a1b2c3"}
+    )
 
 
 def _log(registry: Registry, record: TrainingRecord, model: Any = MODEL) -> ModelVersion:
@@ -116,7 +122,13 @@ def test_the_retraining_is_one_parent_run_that_tells_where_it_comes_from(
     assert expected.items() <= run.data.tags.items()
     assert run.data.params == {"seed": "1"}
     assert run.inputs is not None
-    assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["ci_history apache/ozone"]
+    (logged,) = run.inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("test_selection frame of apache/ozone", "ab" * 16)
+    assert json.loads(logged.dataset.schema)["mlflow_colspec"] == [
+        {"name": "fail_rate", "type": "double", "required": True}
+    ]
+    assert json.loads(logged.dataset.profile) == {"num_rows": 200}
+    assert json.loads(logged.dataset.source) == {"snapshot": 7}
 
 
 def test_candidates_and_baselines_can_be_compared_side_by_side(client: MlflowClient, version: ModelVersion) -> None:
@@ -241,6 +253,46 @@ def test_verdicts_are_tags_and_files_of_the_version_and_may_be_logged_again(
     assert Path(report).read_text() == "<h1>Gates</h1>"
 
 
+def test_a_training_reads_back_as_it_was_logged(
+    registry: Registry, client: MlflowClient, version: ModelVersion
+) -> None:
+    found = registry.training(f"http://elsewhere/#/experiments/1/runs/{version.mlflow_run_id}")
+    logged = _record("night 1, the 'first' \"one\"")
+    assert (found.model, found.project, found.chosen) == (logged.model, logged.project, logged.chosen)
+    assert (found.digest, found.recipe, found.version) == ("ab" * 16, logged.recipe, version)
+    assert [(one.name, one.is_baseline) for one in found.candidates] == [
+        (one.name, one.is_baseline) for one in logged.candidates
+    ]
+    assert found.candidates[0].metrics["apfd"] == Measure(0.91, 0.88, 0.94)
+    brier = found.candidates[0].metrics["brier"]
+    assert (brier.value, math.isnan(brier.low)) == (0.1, True)
+    child = _children(client, version)["2019-11-19 recently_failed"].info.run_id
+    assert registry.training(child).run_id == version.mlflow_run_id
+
+
+def test_a_run_that_is_not_there_or_no_training_is_answered_with_the_newest(
+    registry: Registry, version: ModelVersion
+) -> None:
+    with pytest.raises(RegistryError, match=f"has no run {'0' * 32}; the newest trainings are .*retraining"):
+        registry.training("0" * 32)
+    drift = DriftReport("test_selection", "p", "drift", 0.5, 0.3, {}, (), Interval(), Interval(), "")
+    with pytest.raises(RegistryError, match=r"is no training \(drift\); the newest trainings are"):
+        registry.training(registry.log_drift(drift, NIGHT))
+    with pytest.raises(
+        RegistryError, match="'version 1' names no MLflow run; right would be its 32 hexadecimal digits"
+    ):
+        registry.training("version 1")
+
+
+def test_a_description_stands_on_the_page_and_may_be_written_again(
+    registry: Registry, client: MlflowClient, version: ModelVersion
+) -> None:
+    for text in ("not judged yet", "passed"):
+        registry.describe(version.mlflow_run_id, f"**{text}**", f"<h1>{text}</h1>")
+    assert client.get_run(version.mlflow_run_id).data.tags["mlflow.note.content"] == "**passed**"
+    assert Path(client.download_artifacts(version.mlflow_run_id, "training.html")).read_text() == "<h1>passed</h1>"
+
+
 def test_a_drift_page_is_kept_once(registry: Registry, client: MlflowClient) -> None:
     week = Interval(datetime(2019, 11, 1, tzinfo=UTC), datetime(2019, 11, 8, tzinfo=UTC))
     report = DriftReport(
@@ -250,7 +302,7 @@ def test_a_drift_page_is_kept_once(registry: Registry, client: MlflowClient) -> 
     assert registry.log_drift(report, NIGHT) == run_id
     run = client.get_run(run_id)
     assert run.info.run_name == "2019-11-19 drift"
-    assert run.data.metrics == {"share_drifted": 0.5}
+    assert run.data.metrics == {"drift.drifted_columns_rate": 0.5}
     assert run.data.tags["fourgate.drifted"] == "a"
     assert Path(client.download_artifacts(run_id, "drift.html")).read_text() == "<h1>a moved</h1>"
 
@@ -301,7 +353,7 @@ def test_an_address_that_is_no_server_is_refused(address: str) -> None:
 
 def test_a_login_in_the_address_is_refused_without_repeating_it() -> None:
     with pytest.raises(RegistryError, match="MLFLOW_TRACKING_PASSWORD") as refusal:
-        Registry("https://alice:s3cret@mlflow.example.org")
+        Registry("https://alice:s3cret@mlflow.example.org")  # pragma: allowlist secret
     assert "s3cret" not in str(refusal.value)
 
 

@@ -54,3 +54,41 @@ def test_a_home_is_found_although_another_setting_is_wrong(empty_folder: Path) -
     (empty_folder / ".env").write_text("FOURGATE_HOME=elsewhere\nFOURGATE_CLOCK=sun\n")
     assert home_only({}).home == Path("elsewhere")
     assert home_only({"FOURGATE_HOME": "here"}).home == Path("here")
+
+
+DSN = "FOURGATE_WAREHOUSE_DSN"
+
+
+def secret_file(folder: Path, content: bytes = b"postgresql://a:hunter2@h/d\n") -> str:  # pragma: allowlist secret
+    path = folder / "dsn"
+    path.write_bytes(content)
+    return str(path)
+
+
+def test_a_secret_may_stand_in_a_file(empty_folder: Path) -> None:
+    settings = load_settings({f"{DSN}_FILE": secret_file(empty_folder)})
+    assert settings.warehouse_dsn.get_secret_value().endswith("@h/d")
+    assert load_settings({f"{DSN}_FILE": ""}).warehouse_dsn.get_secret_value() == ""
+
+
+def test_a_secrets_file_of_the_environment_wins_over_the_env_file(empty_folder: Path) -> None:
+    (empty_folder / ".env").write_text(f"{DSN}=postgresql://other\n")
+    assert load_settings({f"{DSN}_FILE": secret_file(empty_folder)}).warehouse_dsn.get_secret_value().endswith("@h/d")
+    (empty_folder / ".env").write_text(f"{DSN}_FILE={empty_folder / 'dsn'}\n")
+    assert load_settings({DSN: "postgresql://first"}).warehouse_dsn.get_secret_value() == "postgresql://first"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe", b"x" * 10_001])
+def test_a_file_that_holds_no_secret_is_refused_without_showing_it(empty_folder: Path, content: bytes) -> None:
+    with pytest.raises(SettingsError, match=f"{DSN}_FILE.*dsn") as caught:
+        load_settings({f"{DSN}_FILE": secret_file(empty_folder, content)})
+    assert "xxx" not in str(caught.value)
+
+
+def test_a_missing_file_a_secret_given_twice_and_a_file_for_what_is_no_secret_are_refused(empty_folder: Path) -> None:
+    with pytest.raises(SettingsError, match=f"{DSN}_FILE: nowhere cannot be read: No such file"):
+        load_settings({f"{DSN}_FILE": "nowhere"})
+    with pytest.raises(SettingsError, match=f"{DSN} and {DSN}_FILE are both set"):
+        load_settings({DSN: "x", f"{DSN}_FILE": secret_file(empty_folder)})
+    with pytest.raises(SettingsError, match="FOURGATE_SEED_FILE is not a setting"):
+        load_settings({"FOURGATE_SEED_FILE": "seed"})

@@ -241,11 +241,13 @@ def test_evaluate_names_every_measure_with_its_period_and_view(frame, split, fit
     scored = rows.assign(**training.predict(fitted[0].estimator, rows))
     found = training.evaluate(scored, "validation", training.Yardstick(Objective.RANKING, 2, threshold=0.3))
     ranked = {f"validation.{name}_{view}" for name in metrics.RANKING_COLUMNS[4:] for view in ("all", "new")}
-    other = {f"validation.{name}" for name in ("runs_all", "runs_new", "auc", "pr_auc", "brier", "ece", "f1")}
+    other = {
+        f"validation.{name}" for name in ("runs_all_count", "runs_new_count", "auc", "pr_auc", "brier", "ece", "f1")
+    }
     assert set(found) == ranked | other
     apfd = metrics.ranking_by_run(scored, "score")["apfd"]
     assert found["validation.apfd_all"].value == pytest.approx(apfd.mean())
-    assert found["validation.runs_all"].value == len(apfd)
+    assert found["validation.runs_all_count"].value == len(apfd)
     for name in ("validation.apfd_all", "validation.pr_auc", "validation.brier"):
         assert found[name].low < found[name].value < found[name].high
 
@@ -260,9 +262,9 @@ def test_a_baseline_has_no_measures_of_probability(frame, split):
 def test_a_period_without_failures_has_counts_and_no_ranking(frame):
     rows = frame.head(48).assign(failed=False, score=1.0)
     found = training.evaluate(rows, "test", training.Yardstick(Objective.RANKING, 1))
-    assert set(found) == {"test.runs_all", "test.runs_new"}
-    assert found["test.runs_all"].value == 0
-    assert math.isnan(found["test.runs_all"].low)
+    assert set(found) == {"test.runs_all_count", "test.runs_new_count"}
+    assert found["test.runs_all_count"].value == 0
+    assert math.isnan(found["test.runs_all_count"].low)
 
 
 def test_the_cost_aware_order_prefers_the_likely_and_the_quick():

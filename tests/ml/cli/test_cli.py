@@ -9,7 +9,7 @@ import pytest
 from psycopg2 import extensions
 from typer.testing import CliRunner
 
-from ml.cli import app, pipeline, stack
+from ml.cli import app, checks, doctor, pipeline, stack, trace
 from ml.cli.output import show
 from ml.spec import Measure
 from tests.history_builders import write_run
@@ -37,8 +37,9 @@ def call(*arguments: str) -> tuple[int, str, str]:
 
 def test_the_issue_of_a_user_finds_every_stage() -> None:
     stages = {"collect", "validate", "label", "features", "drift", "train", "judge", "promote", "publish", "monitor"}
-    assert stages | {"rollback", "status", "up", "down", "run", "migrate"} <= set(NAMES)
-    assert pipeline.app is stack.app
+    assert stages | {"rollback", "status", "verify", "up", "down", "run", "migrate"} <= set(NAMES)
+    assert {"explain", "frame", "reproduce", "doctor"} <= set(NAMES)
+    assert pipeline.app is stack.app is checks.app is trace.app is doctor.app
 
 
 @pytest.mark.parametrize("name", NAMES)

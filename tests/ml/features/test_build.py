@@ -12,12 +12,10 @@ import pytest
 from ml import schemas
 from ml.features import NEXT_RUN, Context, Queries
 from ml.schemas import FEATURES, feature_descriptions, feature_groups
-from ml.spec import Interval
+from ml.spec import MERGED_RESULT, Interval
 from tests.feature_builders import (
-    Facts,
     History,
     at,
-    differences,
     features_of,
     history,
     random_history,
@@ -25,9 +23,9 @@ from tests.feature_builders import (
     result,
     run,
 )
+from tests.feature_definitions import Facts, differences
 
 REAL_DATA = Path(os.environ.get("FOURGATE_REAL_DATA", Path(__file__).parents[4] / "shared" / "data"))
-KEYS = ["run_id", "variant", "test_id"]
 LATER = ("late", "overlap", "twin")
 
 
@@ -82,7 +80,7 @@ def test_a_run_does_not_see_its_own_outcomes() -> None:
     flipped = results["outcome"].map({"passed": "failed", "failed": "passed", "error": "passed", "skipped": "skipped"})
     turned = {**frames, "test_results": results.assign(outcome=results["outcome"].where(~own, flipped))}
     one, other = features_of(frames), features_of(turned)
-    pdt.assert_frame_equal(one[[*KEYS, *FEATURES]], other[[*KEYS, *FEATURES]], check_exact=True)
+    pdt.assert_frame_equal(one[[*MERGED_RESULT, *FEATURES]], other[[*MERGED_RESULT, *FEATURES]], check_exact=True)
     assert not one["failed"].equals(other["failed"])
 
 
@@ -98,7 +96,7 @@ def test_a_prediction_as_of_a_start_equals_the_training_row(seed: int) -> None:
     trained = features_of(frames)
     asked = frames["runs"][frames["runs"]["attempt"] == 1].iloc[20::7][["run_id", "started_at"]]
     predicted = features_of(frames, Queries.prediction("p", asked, asked["started_at"].max()))
-    both = trained.merge(predicted[[*KEYS, *FEATURES]], on=KEYS, suffixes=("", "_predicted"))
+    both = trained.merge(predicted[[*MERGED_RESULT, *FEATURES]], on=MERGED_RESULT, suffixes=("", "_predicted"))
     assert len(both) > 40
     for name in FEATURES:
         np.testing.assert_array_equal(both[name], both[f"{name}_predicted"], err_msg=name)
@@ -157,8 +155,8 @@ def test_an_interval_limits_the_rows_and_not_the_history() -> None:
 def test_the_frame_keeps_its_contract_and_order() -> None:
     frame = features_of(random_history(seed=9))
     schemas.TestSelectionFrame.validate(frame, lazy=True)
-    assert frame.equals(frame.sort_values(["started_at", *KEYS], ignore_index=True))
-    assert not frame.duplicated(KEYS).any()
+    assert frame.equals(frame.sort_values(["started_at", *MERGED_RESULT], ignore_index=True))
+    assert not frame.duplicated(MERGED_RESULT).any()
 
 
 def test_an_empty_history_gives_an_empty_frame_of_the_contract() -> None:

@@ -67,7 +67,7 @@ def evidence(**changes: object) -> RankingEvidence:
         "champion_age_days": 3.0,
         "objective": Objective.PROBABILITY,
     }
-    return RankingEvidence(**{**given, **changes})  # type: ignore[arg-type]
+    return RankingEvidence(**{**given, **changes})
 
 
 def check(verdict: Verdict, name: str) -> Check:

@@ -56,7 +56,7 @@ def test_an_archive_gives_the_batches_of_its_folder(tmp_path: Path, name: str, w
     for run in ("r1", "r2"):
         write_report(write_run(folder / run, run) / "linux" / "a.xml")
     entries = {wrapper + path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
-    file = (zipped if name == "h.zip" else tarred)(tmp_path / name, entries)  # type: ignore[operator]
+    file = (zipped if name == "h.zip" else tarred)(tmp_path / name, entries)
     assert [batch.batch_id for batch in collect(file)[0]] == [batch.batch_id for batch in collect(folder)[0]]
 
 
@@ -162,7 +162,7 @@ def test_an_archive_that_is_too_large_as_a_whole_keeps_its_beginning(
     monkeypatch.setattr(unpacking, "MAX_PAYLOADS", 3)
     monkeypatch.setattr(unpacking, "CHUNK", 512)
     entries = {f"{number}.xml": bytes(range(256)) * 20 for number in range(9)}
-    file = (zipped if name == "h.zip" else tarred)(tmp_path / name, entries)  # type: ignore[operator]
+    file = (zipped if name == "h.zip" else tarred)(tmp_path / name, entries)
     files, refused = told(file, 6_000)
     assert files == ["0.xml", "1.xml", "2.xml"][: len(files)]
     assert len(files) >= 2
@@ -208,7 +208,7 @@ def test_a_damaged_entry_is_refused_and_the_others_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["h.zip", "h.tar", "h.tar.gz"])
 def test_a_cut_archive_never_raises(tmp_path: Path, name: str) -> None:
     entries = {"a.xml": b"a" * 2_000, "b.xml": b"b" * 2_000}
-    whole = (zipped if name == "h.zip" else tarred)(tmp_path / name, entries)  # type: ignore[operator]
+    whole = (zipped if name == "h.zip" else tarred)(tmp_path / name, entries)
     content = whole.read_bytes()
     for size in range(262, len(content), max(1, len(content) // 40)):
         (tmp_path / "cut").write_bytes(content[:size])

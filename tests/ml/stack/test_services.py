@@ -76,13 +76,17 @@ def test_every_service_that_listens_does_so_on_loopback(stack: Stack) -> None:
 def test_the_services_write_with_the_pipelines_role_and_never_see_the_owners_address(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FOURGATE_WAREHOUSE_ADMIN_DSN", "postgresql://owner:of-the-caller@elsewhere/db")
+    owner = "postgresql://owner:of-the-caller@elsewhere/db"  # pragma: allowlist secret
+    monkeypatch.setenv("FOURGATE_WAREHOUSE_ADMIN_DSN", owner)
+    monkeypatch.setenv("FOURGATE_WAREHOUSE_ADMIN_DSN_FILE", "/run/secrets/owner")
+    monkeypatch.setenv("FOURGATE_WAREHOUSE_DSN_FILE", "/run/secrets/dsn")
     environment = stack.environment()
     stack.write_files()
     assert environment[DSN].startswith("postgresql://fourgate_pipeline:")
     told = "\n".join([*environment.values(), (stack.home / "stack.env").read_text()])
     assert stack.secrets["owner"] not in told
     assert "of-the-caller" not in told
+    assert [name for name in environment if name.endswith("_DSN_FILE")] == []
 
 
 def test_settings_of_a_dotenv_file_reach_the_services_which_run_in_another_folder(

@@ -1,45 +1,26 @@
 """Rolling back: a repeat of the task undoes nothing, and who asked for it and why is kept."""
 
-from datetime import UTC, datetime
-
-import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from ml.errors import WarehouseError
-from ml.settings import GATES, Settings
-from ml.spec import CandidateRecord, Check, Interval, ModelVersion, Status, TrainingRecord, Verdict
+from ml.settings import Settings
+from ml.spec import ModelVersion
 from ml.stages import retraining, serving
 from ml.stages.opening import open_registry, open_warehouse
-from ml.warehouse import Judgement, Promotion, Route
 from ml.warehouse.session import Session
+from tests.champion_builders import MODEL, NOON, PROJECT, crown, log_version
 from tests.lake_builders import record
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.integration
 
-MODEL, PROJECT = "test_selection", "shop"
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-ROWS = pd.DataFrame({"failure_rate": [0.0, 1.0]})
-CHECK = Check("apfd", 0.9, 0.8, greater_is_better=True, passed=True)
 VERSIONS = {"runs": 1, "test_results": 1, "changed_files": 1, "rejected_rows": 0}
-
-
-def day(number: int) -> datetime:
-    return datetime(2026, 1, number, tzinfo=UTC)
 
 
 def promote(settings: Settings, number: int, against: ModelVersion | None) -> ModelVersion:
     """Log a version and make it champion, on the test period of one day of January."""
-    estimator = LogisticRegression().fit(ROWS, [False, True])
-    candidate = CandidateRecord("dummy", is_baseline=False, params={}, metrics={})
-    trained = TrainingRecord(MODEL, PROJECT, day(number), {}, {"key": f"rollback {number}"}, (candidate,), "dummy")
-    version = open_registry(settings).log_training(trained, estimator, ROWS, estimator.predict_proba(ROWS))
-    verdicts = [Verdict(gate, Status.PASS, (CHECK,)) for gate in GATES]
-    with open_warehouse(settings) as warehouse:
-        warehouse.record_verdicts(Judgement(version, verdicts, "v1", Interval(day(number), day(number + 1)), 1, NOON))
-        route = Route.BETTER if against else Route.FIRST
-        warehouse.promote(Promotion(version, route, "report", NOON, "nightly", against.version if against else None))
+    version = log_version(settings, number)
+    crown(settings, version, number, against.version if against else None)
     return version
 
 

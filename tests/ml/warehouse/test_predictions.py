@@ -2,6 +2,7 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count, cycle, takewhile
 
 import pandas as pd
 import psycopg2
@@ -14,6 +15,7 @@ from ml.warehouse.session import Session
 from tests.lake_builders import NOON, record
 from tests.postgres import Postgres
 
+READS = 10_000
 HOSTILE = [
     "'; DROP TABLE fourgate.prediction; --",
     "\\.",
@@ -204,39 +206,40 @@ def test_more_rows_than_one_chunk_arrive(warehouse: Warehouse, postgres: Postgre
     assert counted == [(60_001, 60_001)]
 
 
-def test_readers_see_one_set_or_the_next_and_never_a_mix(warehouse: Warehouse, postgres: Postgres) -> None:
+def test_10_000_reads_see_one_set_or_the_next_and_never_a_mix(warehouse: Warehouse, postgres: Postgres) -> None:
     """Each set has its own version and size; a reader that sees both, or a part, saw a mix."""
-    sizes = {str(number): 200 + number for number in range(12)}
+    sizes = {str(number): 20 + number for number in range(12)}
     frames = {name: predictions(*[f"t{number}" for number in range(size)]) for name, size in sizes.items()}
     warehouse.publish(publication("0"), frames["0"])
     finished = threading.Event()
     seen: list[tuple[str, int]] = []
+    reads = count()
 
     def read() -> None:
         connection = psycopg2.connect(postgres.reader_dsn)
         connection.autocommit = True
         with connection.cursor() as cursor:
-            while not finished.is_set():
+            while next(reads) < READS:
                 cursor.execute("SELECT model_version, count(*) FROM fourgate.current_prediction GROUP BY 1")
                 seen.extend(cursor.fetchall() or [("nothing", 0)])
         connection.close()
 
     def publish(names: list[str]) -> None:
         with Warehouse(postgres.pipeline_dsn) as own:
-            for name in names:
+            for name in takewhile(lambda _: not finished.is_set(), cycle(names)):
                 own.publish(publication(name), frames[name])
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
+    readers = [threading.Thread(target=read) for _ in range(3)]
     writers = [threading.Thread(target=publish, args=(list(sizes)[part::2],)) for part in range(2)]
     for thread in (*readers, *writers):
         thread.start()
-    for thread in writers:
-        thread.join()
-    finished.set()
     for thread in readers:
         thread.join()
-    assert set(seen) <= set(sizes.items())
-    assert len(set(seen)) > 1
+    finished.set()
+    for thread in writers:
+        thread.join()
+    assert len(seen) == READS
+    assert set(seen) == set(sizes.items())
     assert query(postgres.reader_dsn, "SELECT count(*) FROM fourgate.publication WHERE is_current") == [(1,)]
     assert query(postgres.reader_dsn, "SELECT count(*) FROM fourgate.prediction") == [(sum(sizes.values()),)]
 

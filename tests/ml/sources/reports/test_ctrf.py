@@ -101,7 +101,7 @@ def test_what_is_no_test_is_refused_by_itself() -> None:
         "missing_name",
         "missing_name",
     ]
-    assert rows_of(report("noise", 7, None, [case()], case())) == [("pays", "passed", 0.25)]  # type: ignore[arg-type]
+    assert rows_of(report("noise", 7, None, [case()], case())) == [("pays", "passed", 0.25)]
 
 
 def test_a_cut_report_keeps_the_tests_before_the_cut() -> None:

@@ -1,25 +1,19 @@
-"""The only file that knows the query engine.
-
-Features are written once, as plain SQL text over views and temporary tables (see `docs/adr/0003-feature-engine.md`).
-What differs between engines is here: opening files, naming types, and the as-of join.
-"""
+"""DuckDB: opening files, naming types, and its own as-of join."""
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from urllib.parse import unquote, urlparse
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from ml.errors import LakeError, SettingsError
+from ml.engine.places import PARTITIONS, local_path
+from ml.errors import LakeError
 
-PARTITIONS = ("project", "day")
 
-
-class Engine:
-    """A session of the query engine; names live until it is closed. Made by `open_engine`."""
+class DuckDBEngine:
+    """A DuckDB session in this process; see `ml.engine.Engine`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -63,17 +57,15 @@ class Engine:
         self._connection.execute(f"CREATE TEMP TABLE {_name(name)} AS SELECT * FROM incoming_frame")
         self._connection.unregister("incoming_frame")
 
-    def run(self, sql: str) -> None:
-        """Execute one statement that returns nothing."""
-        self._connection.execute(sql)
-
     def store(self, name: str, select: str) -> None:
         """Compute `select` into the temporary table `name` (created or replaced)."""
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_name(name)} AS {select}")
+        with _files_named():
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_name(name)} AS {select}")
 
     def fetch(self, sql: str) -> pd.DataFrame:
         """Result of `sql`; numbers as NumPy types (null integers turn the column into float64, null = NaN)."""
-        return self._connection.execute(sql).df()
+        with _files_named():
+            return self._connection.execute(sql).df()
 
     def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
         """FROM clause that pairs each query ``q`` with the latest fact ``f`` known strictly before it.
@@ -92,22 +84,8 @@ class Engine:
 
 
 @contextmanager
-def open_engine(
-    kind: str, threads: int, memory_gb: float | None = None, spill_folder: str | None = None
-) -> Iterator[Engine]:
-    """Open an in-process engine, in UTC.
-
-    Args:
-        kind: ``duckdb``.
-        threads: Worker threads, at least 1. Results do not depend on it.
-        memory_gb: Limit in GB (10^9 bytes); None leaves the engine's default, 80 % of the machine.
-        spill_folder: Where larger-than-memory work goes; None takes the engine's default.
-
-    Raises:
-        SettingsError: the engine is unknown.
-    """
-    if kind != "duckdb":
-        raise SettingsError(f"FOURGATE_ENGINE: {kind!r} is not an engine; duckdb is")
+def open_duckdb(threads: int, memory_gb: float | None, spill_folder: str | None) -> Iterator["DuckDBEngine"]:
+    """Arguments as for `open_engine`."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "threads": threads,
         "autoinstall_known_extensions": False,
@@ -119,9 +97,19 @@ def open_engine(
     connection = duckdb.connect(":memory:", config=config)
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        yield Engine(connection)
+        connection.execute("SET enable_progress_bar = false")  # it goes to stdout, between the lines of --json
+        yield DuckDBEngine(connection)
     finally:
         connection.close()
+
+
+@contextmanager
+def _files_named() -> Iterator[None]:
+    """A file that is gone or torn, or no room for what spills, as `LakeError`; bugs stay what they are."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise LakeError(f"the query engine cannot read or write a file: {error}") from error
 
 
 def _name(name: str) -> str:
@@ -137,17 +125,9 @@ def _texts(files: Sequence[str]) -> str:
 
 
 def _path(uri: str) -> str:
-    """Path of a local address; object store addresses as they are.
-
-    Delta encodes the folder of the table in the address, but partition folders carry encoded names on disk too: only
-    what comes before them is decoded. Glob signs in a folder's name stand for themselves.
-    """
-    parts = urlparse(uri)
-    if parts.scheme not in ("", "file"):
-        return uri
-    local = uri.removeprefix("file://")
-    cut = min((at for key in PARTITIONS if (at := local.rfind(f"/{key}=")) >= 0), default=local.rfind("/"))
-    return re.sub(r"([*?\[])", r"[\1]", unquote(local[:cut])) + local[cut:]
+    """Address for DuckDB: glob signs in a folder's name stand for themselves."""
+    folder, file = local_path(uri)
+    return re.sub(r"([*?\[])", r"[\1]", folder) + file
 
 
 TYPES = {

@@ -1,13 +1,13 @@
 import random
-import signal
 import time
 from pathlib import Path
 
 from ml.lake import Lake
 from ml.spec import Snapshot
 from ml.warehouse import Warehouse
+from tests.faults.collectors import BATCHES, batch, collect
+from tests.faults.processes import KILLED, Act
 from tests.lake_builders import commit, stored
-from tests.ml.warehouse.collectors import BATCHES, batch, start
 from tests.postgres import Postgres
 
 KILLS = 24
@@ -57,13 +57,12 @@ def test_collectors_killed_at_any_moment_lose_and_double_nothing(postgres: Postg
             rounds += 1
             missing = tuple(name for name in BATCHES if warehouse.find_batch(name) is None)
             collectors = [
-                start(postgres.pipeline_dsn, str(tmp_path / "lake"), order) for order in (missing, missing[::-1])
+                Act(collect, postgres.pipeline_dsn, str(tmp_path / "lake"), order) for order in (missing, missing[::-1])
             ]
-            for process in chance.sample(collectors, 2):
+            assert all(collector.wait_for(1) for collector in collectors)
+            for collector in chance.sample(collectors, 2):
                 time.sleep(chance.uniform(0, 1.5 * pace))
-                process.kill()
-                process.join()
-                assert process.exitcode == -signal.SIGKILL, "the collector ended by itself"
+                assert collector.kill() == KILLED, "the collector ended by itself"
                 kills += 1
                 head = check_head(warehouse, lake)
             torn += lake.versions() != dict(head.versions)
@@ -75,7 +74,5 @@ def test_collectors_killed_at_any_moment_lose_and_double_nothing(postgres: Postg
 
 
 def finish(postgres: Postgres, folder: Path) -> None:
-    collectors = [start(postgres.pipeline_dsn, str(folder / "lake"), BATCHES[:FINISHED]) for _ in range(2)]
-    for process in collectors:
-        process.join(120)
-        assert process.exitcode == 0
+    collectors = [Act(collect, postgres.pipeline_dsn, str(folder / "lake"), BATCHES[:FINISHED]) for _ in range(2)]
+    assert [collector.join() for collector in collectors] == [0, 0]

@@ -1,0 +1,33 @@
+"""Can Fourgate work here? Findings by subject, with the command that mends each; what is broken stops nothing else."""
+
+from collections.abc import Callable, Iterator
+
+from ml.stages.diagnosis import machine, services
+from ml.stages.diagnosis.finding import Finding, Health, Patient
+
+__all__ = ["Finding", "Health", "Patient", "examine"]
+
+SUBJECTS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
+    "settings": machine.settings,
+    "python": machine.python,
+    "packages": machine.packages,
+    "home": machine.home,
+    "disk": machine.disk,
+    "ports": machine.ports,
+    "database": services.database,
+    "clock": services.clock,
+    "mlflow": services.mlflow,
+    "airflow": services.airflow,
+    "lake": services.lake,
+    "aliases": services.aliases,
+}
+
+
+def examine(patient: Patient) -> Iterator[Finding]:
+    """Findings on every subject, one after the other as they are made; never raises for what is broken."""
+    for subject, look in SUBJECTS.items():
+        try:
+            yield from look(patient)
+        except Exception as error:  # noqa: BLE001 - whatever is broken is a finding, and the next subject is looked at
+            told = f"{type(error).__name__}: {error}".strip()
+            yield Finding(subject, Health.WRONG, told, "see the message; `fourgate down`, then `fourgate up`")

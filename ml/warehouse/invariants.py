@@ -1,0 +1,104 @@
+"""Questions that `fourgate verify` asks of PostgreSQL; they change nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml.spec import ModelVersion
+from ml.warehouse.session import Session, only
+
+_UNJUDGED = """
+    SELECT model, project, model_version,
+        ARRAY(SELECT gate FROM fourgate.gate_verdict verdict WHERE verdict.model = published.model
+            AND verdict.project = published.project AND verdict.model_version = published.model_version
+            AND verdict.status = 'pass') AS passed,
+        EXISTS (SELECT FROM fourgate.promotion WHERE promotion.model = published.model
+            AND promotion.project = published.project AND promotion.model_version = published.model_version) AS promoted
+    FROM (SELECT DISTINCT model, project, model_version FROM fourgate.publication) published
+    ORDER BY model, project, model_version
+"""
+_SETS = """
+    SELECT publication.publication_id, publication.model, publication.project, is_current, row_count,
+        count(prediction.publication_id) AS rows,
+        count(DISTINCT (change_id, variant, test_id)) FILTER (WHERE prediction.publication_id IS NOT NULL) AS keys,
+        count(*) FILTER (WHERE (prediction.model, prediction.project, prediction.model_version, prediction.snapshot_id)
+            <> (publication.model, publication.project, publication.model_version, publication.snapshot_id)
+            OR prediction.gate_report <> publication.gate_report) AS strangers
+    FROM fourgate.publication LEFT JOIN fourgate.prediction USING (publication_id)
+    GROUP BY publication.publication_id ORDER BY publication.published_at
+"""
+_LOST = """
+    SELECT count(*) FROM fourgate.prediction
+    WHERE NOT EXISTS (SELECT FROM fourgate.publication WHERE publication.publication_id = prediction.publication_id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedVersion:
+    """A model version that predictions name: the gates that passed it, and whether it was ever promoted."""
+
+    model: str
+    project: str
+    version: str
+    passed: tuple[str, ...]
+    promoted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSet:
+    """What a publication announces (`row_count`) and what is stored under it.
+
+    `rows` are stored, `keys` of them differ in (change, variant, test), `strangers` name another origin than the set.
+    """
+
+    publication_id: str
+    model: str
+    project: str
+    is_current: bool
+    row_count: int
+    rows: int
+    keys: int
+    strangers: int
+
+
+class Invariants(Session):
+    """What the ledger, the results and the verdicts say about each other."""
+
+    def ledger_counts(self, snapshot_id: int) -> dict[str, Mapping[str, int]]:
+        """Rows that each batch added per lake table, up to a snapshot, by batch id."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                "SELECT batch_id, row_counts FROM fourgate.collection_batch WHERE snapshot_id <= %s", (snapshot_id,)
+            )
+            return {batch_id: dict(counts) for batch_id, counts in cursor.fetchall()}
+
+    def published_versions(self) -> list[PublishedVersion]:
+        """Every model version that was ever published."""
+        with self.transaction() as cursor:
+            cursor.execute(_UNJUDGED)
+            return [
+                PublishedVersion(model, project, version, tuple(passed), promoted)
+                for model, project, version, passed, promoted in cursor.fetchall()
+            ]
+
+    def published_sets(self) -> list[PublishedSet]:
+        """Every publication with what is stored of it, oldest first."""
+        with self.transaction() as cursor:
+            cursor.execute(_SETS)
+            return [PublishedSet(*row) for row in cursor.fetchall()]
+
+    def lost_predictions(self) -> int:
+        """Number of predictions whose publication is not there."""
+        with self.transaction() as cursor:
+            cursor.execute(_LOST)
+            return int(only(cursor)[0])
+
+    def judged_digests(self, version: ModelVersion) -> list[tuple[str, Any, str]]:
+        """Gate, status and SHA-256 of each verdict about a version."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                "SELECT gate, status, sha256 FROM fourgate.gate_verdict "
+                "WHERE model = %s AND project = %s AND model_version = %s",
+                (version.model, version.project, version.version),
+            )
+            return [(gate, status, sha256) for gate, status, sha256 in cursor.fetchall()]

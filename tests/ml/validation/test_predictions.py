@@ -1,0 +1,37 @@
+"""Predictions are published whole or not at all."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ml.errors import ContractError
+from ml.validation import require_predictions
+from tests.ml.validation.validation_builders import AS_OF
+
+
+def good_predictions() -> pd.DataFrame:
+    row: dict[str, Any] = {"model": "m", "project": "shop", "change_id": "next", "variant": "v", "test_id": "T"}
+    row |= {"score": 0.1, "probability": 0.1, "rank": 1, "decision": "select", "reasons": "[]"}
+    return pd.DataFrame([{**row, "as_of": pd.Timestamp(AS_OF)}] * 2).astype({"as_of": "datetime64[us, UTC]"})
+
+
+def test_good_predictions_pass_unchanged() -> None:
+    frame = good_predictions()
+    pd.testing.assert_frame_equal(require_predictions(frame), frame)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.assign(probability=[0.5, 1.5]), r"probability: out_of_range \(row 1: 1.5\)"),
+        (lambda frame: frame.assign(decision="?"), r"decision: unknown_decision \(row 0: \?\)"),
+        (lambda frame: frame.drop(columns="reasons"), r"column_in_dataframe .*: reasons\)"),
+    ],
+)
+def test_bad_predictions_are_refused_together_with_the_rule(
+    change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
+    with pytest.raises(ContractError, match=message):
+        require_predictions(change(good_predictions()))

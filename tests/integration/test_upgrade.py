@@ -18,7 +18,7 @@ from ml.sources.simulator import World, simulate, write_history
 from ml.spec import Interval, ModelVersion
 from ml.stages import collection, reporting, serving, verification
 from ml.stages.opening import open_warehouse
-from ml.warehouse import PIPELINE_ROLE, READER_ROLE, migrate
+from ml.warehouse import PIPELINE_ROLE, READER_ROLE, Rollback, migrate
 from tests.postgres import PIPELINE_PASSWORD, READER_PASSWORD, Postgres, run_sql
 
 pytestmark = pytest.mark.integration
@@ -105,4 +105,4 @@ def test_the_present_code_migrates_collects_publishes_and_verifies_what_the_firs
         assert head is not None
         assert "failure_labels" in head.versions
         with pytest.raises(WarehouseError, match="no previous champion"):
-            warehouse.rollback(MODEL, WORLD.project, NOW, "anna", "a test")
+            warehouse.rollback(Rollback(MODEL, WORLD.project, NOW, "anna", "a test"))

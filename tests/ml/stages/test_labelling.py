@@ -107,14 +107,14 @@ def test_a_lake_of_a_release_without_labels_goes_on(settings: Settings, history:
     assert snapshot_of(settings).versions["failure_labels"] == 0
     (told,) = labelling.label(settings)
     assert (told["failures"], told["appended"]) == (2, 2)
-    maintenance.maintain(settings, 0, NOW)
+    maintenance.maintain(settings.model_copy(update={"keep_lake_days": 0}), NOW)
     assert len(labels.current(stored_labels(settings, snapshot_of(settings)))) == 2
 
 
 def test_maintenance_of_an_older_lake_adds_the_table(settings: Settings, history: Path, postgres: Postgres) -> None:
     shutil.rmtree(Path(settings.lake) / "failure_labels")
     run_sql(postgres.admin_dsn, "UPDATE fourgate.collection_batch SET versions = versions - 'failure_labels'")
-    maintenance.maintain(settings, 0, NOW)
+    maintenance.maintain(settings.model_copy(update={"keep_lake_days": 0}), NOW)
     assert labelling.label(settings)[0]["appended"] == 1
 
 

@@ -65,11 +65,7 @@ def promote(candidate: dict[str, Any], verdicts: list[dict[str, Any]], *, outlet
     link_report(outcome["report_url"])
     if not outcome["promoted"]:
         raise AirflowSkipException(outcome["reason"])
-    outlet_events[champion(candidate["model"])].extra = {
-        **outcome,
-        "rows": candidate["rows"],
-        "runs": candidate["runs"],
-    }
+    outlet_events[champion(candidate["model"])].extra = outcome | {name: candidate[name] for name in ("rows", "runs")}
     return outcome
 
 

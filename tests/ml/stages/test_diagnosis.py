@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from ml.cli import app
+from ml.cli import doctor
 from ml.settings import Settings
 from ml.spec import ModelVersion
 from ml.stages.diagnosis import SUBJECTS, Finding, Health, Patient, examine, machine, services
@@ -211,7 +211,7 @@ def test_a_lake_that_went_away_or_back_is_wrong(fourgate: Settings, serving: Mod
 
 
 def call(*arguments: str) -> tuple[int, dict[str, Any]]:
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor", *arguments])
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(doctor.app, ["doctor", *arguments])
     return done.exit_code, json.loads(done.stdout)
 
 
@@ -235,8 +235,8 @@ def test_the_table_names_what_mends(
     monkeypatch.setenv("FOURGATE_HOME", str(fourgate.home))
     monkeypatch.setenv("FOURGATE_MLFLOW_TRACKING_URI", fourgate.mlflow_tracking_uri)
     monkeypatch.setenv("FOURGATE_WAREHOUSE_DSN", fourgate.warehouse_dsn.get_secret_value())
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor"])
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(doctor.app, ["doctor"])
     assert done.exit_code == 1
     assert "fourgate doctor --repair" in done.stdout
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor", "--repair"])
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(doctor.app, ["doctor", "--repair"])
     assert (done.exit_code, "nothing is wrong" in done.stdout) == (0, True)

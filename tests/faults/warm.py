@@ -2,7 +2,7 @@
 
 import great_expectations.data_context.types.base  # noqa: F401
 import jinja2.ext  # noqa: F401
-import matplotlib.backends.backend_agg  # noqa: F401
+import matplotlib.backends.backend_agg
 import matplotlib.mathtext  # noqa: F401
 import mlflow.sklearn  # noqa: F401
 import pandera.strategies.pandas_strategies  # noqa: F401

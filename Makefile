@@ -47,7 +47,6 @@ $(TOOLS)/bin/uv:
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check '$(UV_VERSION)'
 
 test: setup browser ## every test: unit, integration and the whole stack
-	@$(UV) sync --locked --quiet --group spark
 	@$(BIN)/python -m pytest
 
 unit: setup ## the quick tests only, on all cores

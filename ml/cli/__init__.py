@@ -43,9 +43,13 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Entry point of the ``fourgate`` command."""
-    # They register their commands; the help of one names all.
+def complete() -> typer.Typer:
+    """`app` with every command: each module registers its own on import, and the help of one names all."""
     from ml.cli import checks, doctor, pipeline, stack, trace, upkeep  # noqa: F401 - see above
 
-    app()
+    return app
+
+
+def main() -> None:
+    """Entry point of the ``fourgate`` command."""
+    complete()()

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ml.cli import app, pipeline, stack
+from ml.cli import complete
 from ml.errors import FourgateError
 from ml.settings import Settings, load_settings
 from tests.docs.pages import ROOT
 from tests.history_builders import write_report, write_run
 from tests.postgres import Postgres
 
-__all__ = ["Place", "pipeline", "stack"]  # the last two register their commands
 NOW = "2026-02-01T00:00:00Z"
 
 
@@ -41,7 +40,7 @@ class Place:
 
     def call(self, *arguments: object) -> str:
         """What the command line prints, errors included."""
-        done = CliRunner(env={"COLUMNS": "1000"}).invoke(app, [str(one) for one in arguments])
+        done = CliRunner(env={"COLUMNS": "1000"}).invoke(complete(), [str(one) for one in arguments])
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return done.output

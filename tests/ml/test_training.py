@@ -312,7 +312,7 @@ def test_records_hold_every_candidate_and_baseline_on_the_validation_period_only
         ("by_rate", True),
         ("by_noise", True),
     ]
-    assert {name.split(".")[0] for record in records for name in record.metrics} == {"validation"}
+    assert {name.split(".")[0] for record in records for name in record.metrics} == {"fit_s", "validation"}
     assert set(records[0].figures) == {"ranking_all.png", "ranking_new.png", "calibration.png"}
     assert records[3].figures == {}
     assert records[0].metrics["validation.apfd_all"].value > records[4].metrics["validation.apfd_all"].value + 0.1

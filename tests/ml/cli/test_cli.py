@@ -9,14 +9,16 @@ import pytest
 from psycopg2 import extensions
 from typer.testing import CliRunner
 
-from ml.cli import app, checks, doctor, pipeline, stack, trace
+from ml.cli import complete
 from ml.cli.output import show
 from ml.spec import Measure
 from tests.history_builders import write_run
 from tests.postgres import PIPELINE_PASSWORD, READER_PASSWORD, Postgres, run_sql
 
 NAMES = sorted(
-    command.name or command.callback.__name__ for command in app.registered_commands if command.callback is not None
+    command.name or command.callback.__name__
+    for command in complete().registered_commands
+    if command.callback is not None
 )
 WITH_MOMENT = ("collect", "label", "features", "drift", "train", "publish", "monitor")
 
@@ -31,7 +33,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def call(*arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr with its lines joined."""
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, list(arguments))
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(complete(), list(arguments))
     return done.exit_code, done.stdout, " ".join(done.stderr.split())
 
 
@@ -39,7 +41,6 @@ def test_the_issue_of_a_user_finds_every_stage() -> None:
     stages = {"collect", "validate", "label", "features", "drift", "train", "judge", "promote", "publish", "monitor"}
     assert stages | {"rollback", "status", "verify", "up", "down", "run", "migrate"} <= set(NAMES)
     assert {"explain", "frame", "reproduce", "doctor"} <= set(NAMES)
-    assert pipeline.app is stack.app is checks.app is trace.app is doctor.app
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to look w
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder for its owner only, with a file that everybody may read, at a place that everybody can reach."""
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+            parent.chmod(0o755)
     inside = tmp_path / "private"
     inside.mkdir(mode=0o700)
     (inside / "open.txt").write_text("x")

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
-from ml.cli import app, checks
+from ml.cli import complete
 from ml.registry import Registry, registered_name
 from ml.settings import GATES, Settings
 from ml.spec import CandidateRecord, Check, Interval, ModelVersion, Status, TrainingRecord, Verdict
@@ -227,15 +227,14 @@ def test_the_command_tells_and_exits_with_1(
     monkeypatch.setenv("FOURGATE_HOME", str(sound.home))
     monkeypatch.setenv("FOURGATE_WAREHOUSE_DSN", sound.warehouse_dsn.get_secret_value())
     monkeypatch.setenv("FOURGATE_MLFLOW_TRACKING_URI", sound.mlflow_tracking_uri)
-    assert checks.app is app
-    done = CliRunner().invoke(app, ["verify"])
+    done = CliRunner().invoke(complete(), ["verify"])
     assert done.exit_code == 0, done.output
     assert all(name in done.stdout for name in NAMES)
     run_sql(postgres.admin_dsn, "UPDATE fourgate.publication SET is_current = false")
-    done = CliRunner().invoke(app, ["verify"])
+    done = CliRunner().invoke(complete(), ["verify"])
     assert done.exit_code == 1
     assert "mend: fourgate publish --model test_selection --project 'shop'" in done.stdout
-    done = CliRunner().invoke(app, ["verify", "--json"])
+    done = CliRunner().invoke(complete(), ["verify", "--json"])
     assert done.exit_code == 1
     (told,) = [finding for finding in json.loads(done.stdout) if finding["status"] != "pass"]
     assert (told["name"], told["problem_count"]) == ("sets_complete", 1)

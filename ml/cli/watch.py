@@ -44,13 +44,15 @@ class Watch:
         quiet_since = time.monotonic()
         pause = SHORTEST_S
         with console.status("waiting for the scheduler") as status:
-            while time.monotonic() - quiet_since < SETTLE_S:
+            while True:
                 runs = self._api.runs(self._dag_ids)
                 told = sum([self._tell(task) for task in self._tasks_of(runs)])
                 busy = sorted({run["dag_id"] for run in runs if run["state"] not in DONE})
                 if busy:
                     quiet_since = time.monotonic()
                     status.update(f"running: {', '.join(busy)}")
+                elif time.monotonic() - quiet_since >= SETTLE_S:
+                    return
                 if time.monotonic() > deadline:
                     raise StackError(f"still running after {TIMEOUT_S:.0f} s: {', '.join(busy)}; see the Airflow page")
                 pause = SHORTEST_S if told or not busy else min(pause * 1.5, LONGEST_S)

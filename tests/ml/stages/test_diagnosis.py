@@ -19,6 +19,7 @@ from ml.settings import Settings
 from ml.spec import ModelVersion
 from ml.stages.diagnosis import SUBJECTS, Finding, Health, Patient, examine, machine, services
 from ml.stages.opening import open_lake, open_registry, open_warehouse
+from tests.champion_builders import log_version
 from tests.lake_builders import record
 from tests.ml.stages.test_rollback import MODEL, PROJECT, promote
 from tests.mlflow_server import free_port
@@ -176,11 +177,13 @@ def test_a_clock_an_hour_off_is_wrong_and_the_right_one_is_not(ruin: Settings, p
 
 @pytest.fixture
 def serving(fourgate: Settings) -> ModelVersion:
-    """A champion of which MLflow's aliases know nothing, on a lake that the ledger names."""
+    """A champion on a lake that the ledger names, while MLflow's aliases name another version."""
     versions = open_lake(fourgate).create()
     with open_warehouse(fourgate) as warehouse, warehouse.lake_lock():
         warehouse.record_batch(record("b1", versions), warehouse.next_sequence())
-    return promote(fourgate, 1, None)
+    champion = promote(fourgate, 1, None)
+    open_registry(fourgate).project_champion(log_version(fourgate, 9), None)
+    return champion
 
 
 @pytest.mark.integration
@@ -189,7 +192,8 @@ def test_aliases_that_disagree_with_the_champion_are_told_and_repaired(
 ) -> None:
     (found,) = services.aliases(Patient(fourgate, now))
     assert (found.health, found.mend) == (Health.WRONG, "fourgate doctor --repair")
-    assert f"MLflow has champion none, previous none, the warehouse champion {serving.version}" in found.found
+    other = log_version(fourgate, 9).version
+    assert f"MLflow has champion {other}, previous none, the warehouse champion {serving.version}" in found.found
     assert services.repair_aliases(fourgate) == 1
     (found,) = services.aliases(Patient(fourgate, now))
     assert found.health is Health.OK

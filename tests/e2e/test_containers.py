@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,13 +172,21 @@ def test_nothing_is_written_where_a_container_is_read_only(containers: Container
     assert [path.name for path in (containers.folder / "history").iterdir()] == []
 
 
+def _shown_by(process: psutil.Process) -> tuple[tuple[str, Collection[str]], ...]:
+    """Environment and command line of a process; empty if it has ended meanwhile."""
+    try:
+        return ("environment", process.environ().values()), ("command line", process.cmdline())
+    except psutil.NoSuchProcess:
+        return ()
+
+
 def test_no_secret_is_in_an_environment_on_a_command_line_or_in_a_log(containers: Containers) -> None:
     secrets = containers.secrets
     shown = {
         (name, where, secret)
         for name, process in containers.processes.items()
         for member in family(process.pid)
-        for where, told in (("environment", member.environ().values()), ("command line", member.cmdline()))
+        for where, told in _shown_by(member)
         for secret, text in secrets.items()
         if any(text in one for one in told)
     }

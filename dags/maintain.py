@@ -15,6 +15,7 @@ refuse (the message says why).
 in MLflow by mistake: `mlflow runs restore` within `FOURGATE_KEEP_DELETED_MODELS_DAYS`. Owner: data engineering.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
@@ -36,7 +37,8 @@ def call(step: Any) -> dict[str, Any]:
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 4 * * 0", timezone="UTC"),
+    # A stack that starts for the first time waits for its next tick: without this, Airflow makes up for a recent one.
+    schedule=CronTriggerTimetable("0 4 * * 0", timezone="UTC", run_immediately=timedelta(minutes=1)),
     params=FORM,
     tags=["fourgate", "maintenance"],
     doc_md=__doc__,

@@ -13,6 +13,7 @@ empty.
 DAG `roll_back_champion` or `fourgate rollback`. Owner: ML engineering.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, get_current_context, task
@@ -23,7 +24,8 @@ from ml.settings import MODELS, load_settings
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 6 * * *", timezone="UTC"),
+    # A stack that starts for the first time waits for its next tick: without this, Airflow makes up for a recent one.
+    schedule=CronTriggerTimetable("0 6 * * *", timezone="UTC", run_immediately=timedelta(minutes=1)),
     params={"model": MODEL, "project": project_field(), "as_of": AS_OF},
     tags=["fourgate", "monitoring"],
     doc_md=__doc__,

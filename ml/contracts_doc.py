@@ -42,8 +42,9 @@ def render() -> str:
 
 def _contracts() -> Iterator[type[pa.DataFrameModel]]:
     for module in (tables, frames):
-        for value in vars(module).values():
-            if inspect.isclass(value) and issubclass(value, pa.DataFrameModel) and value.__module__ == module.__name__:
+        for name, value in vars(module).items():
+            own = inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
+            if own and issubclass(value, pa.DataFrameModel):
                 yield value
 
 

@@ -1,13 +1,12 @@
 """``fourgate doctor``: can Fourgate work here, and what would mend it."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from ml import stack
-from ml.cli import app
+from ml.cli import app, clock
 from ml.cli.output import console, plain, progress, show
 from ml.cli.pipeline import AsJson
 from ml.errors import SettingsError
@@ -57,8 +56,7 @@ def _patient() -> "Patient":
         settings, problem = load_settings(), ""
     except SettingsError as error:
         settings, problem = home, str(error)
-    # the edge of the system: the clock of this machine is what is examined
-    return Patient(settings, lambda: datetime.now(UTC), problem, stack.condition(home))
+    return Patient(settings, clock.now, problem, stack.condition(home))
 
 
 def _print(findings: list["Finding"]) -> None:

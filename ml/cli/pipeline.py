@@ -1,13 +1,13 @@
 """Commands of the pipeline: every stage without Airflow, on the servers of the settings."""
 
 import getpass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ml.cli import app
+from ml.cli import app, clock
 from ml.cli.output import console, grid, plain, progress, show
 from ml.errors import NotEnoughData, SettingsError
 from ml.settings import GATES, MODELS, Settings, load_settings
@@ -271,8 +271,7 @@ def _moment(settings: Settings, text: str) -> datetime | None:
 
 
 def _now(text: str) -> datetime:
-    # The command line is the edge of the system: the wall clock is read here, and below it time is an argument.
-    return _given(text) or datetime.now(UTC)
+    return _given(text) or clock.now()
 
 
 def _given(text: str) -> datetime | None:

@@ -1,11 +1,10 @@
 """Commands of upkeep: what lies on the disk, and removing what is old."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from ml.cli import app
+from ml.cli import app, clock
 from ml.cli.output import console, grid, progress, show
 from ml.cli.pipeline import AsJson
 from ml.settings import load_settings
@@ -33,7 +32,7 @@ def maintain(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     from ml.stages import maintenance, retention
 
     settings = load_settings()
-    now = datetime.now(UTC)  # the edge of the system: what is old is a matter of the wall clock
+    now = clock.now()
     steps = {
         "lake": maintenance.maintain,
         "models": maintenance.clean_models,

@@ -22,7 +22,8 @@ class Engine(Protocol):
 
         Args:
             name: View to create or replace.
-            files: Addresses as `DeltaTable.file_uris()` gives them. No files make an empty view.
+            files: Addresses as `DeltaTable.file_uris()` gives them: still URL-encoded, partition values
+                (``project=apache%252Fozone/day=2019-07-08``) in the path. No files make an empty view.
             schema: Every column of the table with its type. A column that an older file lacks reads as null.
 
         Raises:

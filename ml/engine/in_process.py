@@ -19,18 +19,7 @@ class DuckDBEngine:
         self._connection = connection
 
     def register_files(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
-        """Make the Parquet files of a table readable as the view `name`.
-
-        Args:
-            name: View to create or replace.
-            files: Addresses as `DeltaTable.file_uris()` gives them: still URL-encoded, partition values
-                (``project=apache%252Fozone/day=2019-07-08``) in the path. No files make an empty view.
-            schema: Every column of the table with its type. A column that an older file lacks reads as null;
-                a partition column keeps the type given here (left alone, ``day`` would turn into a date).
-
-        Raises:
-            LakeError: a file cannot be read, or does not fit the schema.
-        """
+        """As `Engine.register_files`; partition columns keep their type (``day`` would be a date)."""
         if not files:
             self.register_frame(name, schema.empty_table())
             return
@@ -48,7 +37,7 @@ class DuckDBEngine:
             raise LakeError(f"the files of {name} cannot be read with the schema of the table: {error}") from error
 
     def register_frame(self, name: str, table: pa.Table) -> None:
-        """Copy an Arrow table into the temporary table `name` (created or replaced)."""
+        """As `Engine.register_frame`."""
         self._connection.register("incoming_frame", table)
         try:
             self._connection.execute(f"DROP VIEW IF EXISTS {_name(name)}")
@@ -58,26 +47,17 @@ class DuckDBEngine:
         self._connection.unregister("incoming_frame")
 
     def store(self, name: str, select: str) -> None:
-        """Compute `select` into the temporary table `name` (created or replaced)."""
+        """As `Engine.store`."""
         with _files_named():
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_name(name)} AS {select}")
 
     def fetch(self, sql: str) -> pd.DataFrame:
-        """Result of `sql`; numbers as NumPy types (null integers turn the column into float64, null = NaN)."""
+        """As `Engine.fetch`."""
         with _files_named():
             return self._connection.execute(sql).df()
 
     def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
-        """FROM clause that pairs each query ``q`` with the latest fact ``f`` known strictly before it.
-
-        Args:
-            facts: Table with `keys` and ``known_us``, at most one row per (keys, known_us).
-            queries: Table with `keys` and ``at_us``.
-            keys: Columns that must be equal.
-
-        Returns:
-            Text for FROM; columns of ``f`` are null where nothing was known.
-        """
+        """As `Engine.latest_before`."""
         equal = " AND ".join(f"q.{key} = f.{key}" for key in keys)
         on = f"{equal} AND q.at_us > f.known_us" if equal else "q.at_us > f.known_us"
         return f"{queries} AS q ASOF LEFT JOIN {facts} AS f ON {on}"

@@ -66,6 +66,7 @@ class SparkEngine:
 
     def register_frame(self, name: str, table: pa.Table) -> None:
         """As `Engine.register_frame`."""
+        # Spark's own annotations do not know that it takes Arrow tables; unused where Spark is not installed
         frame = self._session.createDataFrame(table, schema=from_arrow_schema(table.schema))  # type: ignore[call-overload, unused-ignore]
         frame.createOrReplaceTempView(name)
 

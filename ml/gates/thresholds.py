@@ -143,7 +143,8 @@ def load_thresholds(path: Path, model: str) -> Thresholds:
         if name not in MODELS:
             raise SettingsError(f"{path}: models.{name} is not a model of Fourgate; right: {', '.join(MODELS)}")
     versions = {
-        name: _validated(_merged(raw, overrides.get(name, {}), name, path), path) for name in {*overrides, model}
+        name: _validated(_merged(raw, overrides.get(name, {}), name, path), path)
+        for name in dict.fromkeys((model, *overrides))  # the model asked for tells its problems first
     }
     return versions[model]
 

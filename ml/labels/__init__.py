@@ -9,8 +9,9 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from ml.labels.evidence import Engine, collect, executions
+from ml.labels.evidence import collect
 from ml.labels.judging import judge
+from ml.labels.known import Engine, executions
 from ml.schemas import FailureLabels, columns
 from ml.spec import MERGED_RESULT
 

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -139,8 +140,8 @@ class Registry:
             self._client.log_text(version.mlflow_run_id, document, "verdicts.json")
             self._client.log_text(version.mlflow_run_id, html, "gate_report.html")
             self._tracking.tag(version.mlflow_run_id, tags)
-            for tag, value in tags.items():
-                self._client.set_model_version_tag(name, version.version, tag, value)
+            for tag in tags.items():
+                self._tracking.look_and_write(partial(self._client.set_model_version_tag, name, version.version, *tag))
 
     def log_drift(self, report: DriftReport, as_of: datetime) -> str:
         """Keep a drift report as a run with its page ``drift.html``; the same report again returns the same run.
@@ -169,9 +170,9 @@ class Registry:
         """Point the aliases ``champion`` and ``previous`` at what the champion's row says; repeatable."""
         name = registered_name(version.model, version.project)
         with self._tracking.asking("set the champion's alias"):
-            self._client.set_registered_model_alias(name, CHAMPION, version.version)
+            self._alias(name, CHAMPION, version)
             if previous is not None:
-                self._client.set_registered_model_alias(name, PREVIOUS, previous.version)
+                self._alias(name, PREVIOUS, previous)
             else:
                 self._client.delete_registered_model_alias(name, PREVIOUS)
 
@@ -274,10 +275,17 @@ class Registry:
 
     def _register(self, record: TrainingRecord, parent: str, logged: Any, digest: str) -> str:
         name = registered_name(record.model, record.project)
-        if not self._client.search_registered_models(f"name = '{name}'"):
-            self._client.create_registered_model(name, tags=own(common(record)))
+        self._tracking.look_and_write(lambda: self._require_registered_model(name, own(common(record))))
         tags = own({**record.tags, **common(record), "sha256": digest, "chosen": record.chosen})
         created = self._client.create_model_version(
             name, logged.artifact_location, run_id=parent, tags=tags, model_id=logged.model_id
         )
         return str(created.version)
+
+    def _require_registered_model(self, name: str, tags: dict[str, str]) -> None:
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name, tags=tags)
+
+    def _alias(self, name: str, alias: str, version: ModelVersion) -> None:
+        set_alias = self._client.set_registered_model_alias
+        self._tracking.look_and_write(partial(set_alias, name, alias, version.version))

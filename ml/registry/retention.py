@@ -5,13 +5,12 @@ Two steps, so that a mistake can be undone: `expire` deletes as a person would o
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
+from ml import foreign
 from ml.errors import RegistryError
 from ml.registry.tracking import CLIENT_ENVIRONMENT, PARENT, Tracking
 
@@ -66,17 +65,8 @@ def collect_garbage(tracking_uri: str, database: str, days: int) -> None:
     """
     environment = {**os.environ, **CLIENT_ENVIRONMENT, "GC_DATABASE": database, "MLFLOW_TRACKING_URI": tracking_uri}
     command = [sys.executable, "-c", _GC, "--older-than", f"{days}d"]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=GARBAGE_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RegistryError(
-            f"`mlflow gc` did not end within {GARBAGE_TIMEOUT_S} s; it goes on where it stopped when it is run again"
-        ) from error
-    if done.returncode != 0:
-        told = (done.stderr or done.stdout)[-1_000:].replace(urlsplit(database).password or "\0", "***")
-        raise RegistryError(f"`mlflow gc` ended with {done.returncode}: {told}; is FOURGATE_MLFLOW_DATABASE right?")
+    failure = (RegistryError, "mlflow gc", "FOURGATE_MLFLOW_DATABASE")
+    foreign.run(command, environment, database, GARBAGE_TIMEOUT_S, failure)
 
 
 def _made_here(tracking: Tracking, experiment: str) -> Iterator[Any]:

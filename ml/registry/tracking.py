@@ -3,11 +3,11 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ml.errors import RegistryError
@@ -29,6 +29,9 @@ KIND = "mlflow.experimentKind"  # opens the experiment on its runs, not on trace
 PARENT = "mlflow.parentRunId"
 _MAX_PARAM, _MAX_TAG, _MAX_MESSAGE = 6_000, 8_000, 500
 _PARAMS_PER_CALL = 100
+_BEATEN = frozenset({"BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"})  # how MLflow names a row that is there already
+
+Answer = TypeVar("Answer")
 
 
 class Tracking:
@@ -61,17 +64,21 @@ class Tracking:
                 "(FOURGATE_MLFLOW_TRACKING_URI)?"
             ) from error
 
+    def look_and_write(self, act: Callable[[], Answer]) -> Answer:
+        """Do what looks for something and makes it if it is missing, here or inside MLflow; repeatable.
+
+        MLflow locks nothing in between. Where another process makes the same just then, the second look finds it.
+        """
+        try:
+            return act()
+        except self.mlflow.exceptions.MlflowException as error:
+            if error.error_code not in _BEATEN:
+                raise
+            return act()
+
     def experiment(self, model: str) -> str:
         """Id of the experiment of a model, made when it is missing."""
-        name = f"fourgate/{model}"
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            tags = {NOTE: f"Retrainings and drifts of {model}.", KIND: "custom_model_development"}
-            return str(self.client.create_experiment(name, tags=tags))
-        number = str(found.experiment_id)
-        if found.lifecycle_stage != "active":
-            raise RegistryError(f"MLflow's experiment {name} is deleted: mlflow experiments restore -x {number}")
-        return number
+        return self.look_and_write(lambda: self._experiment(model))
 
     def with_key(self, experiment: str, key: str) -> list[Any]:
         """Runs of an experiment that were started with a key."""
@@ -100,7 +107,7 @@ class Tracking:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run, in one call."""
         entries = [self.mlflow.entities.RunTag(name, value[:_MAX_TAG]) for name, value in tags.items()]
-        self.client.log_batch(run_id, tags=entries)
+        self.look_and_write(lambda: self.client.log_batch(run_id, tags=entries))
 
     def parametrise(self, run_id: str, params: Mapping[str, str | float | int]) -> None:
         """Log parameters, a hundred per call."""
@@ -147,6 +154,17 @@ class Tracking:
         with tempfile.TemporaryDirectory() as folder:
             path = self.mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self.uri)
             return Path(path).read_text(encoding="utf-8")
+
+    def _experiment(self, model: str) -> str:
+        name = f"fourgate/{model}"
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            tags = {NOTE: f"Retrainings and drifts of {model}.", KIND: "custom_model_development"}
+            return str(self.client.create_experiment(name, tags=tags))
+        number = str(found.experiment_id)
+        if found.lifecycle_stage != "active":
+            raise RegistryError(f"MLflow's experiment {name} is deleted: mlflow experiments restore -x {number}")
+        return number
 
     def _search(self, experiment: str, condition: str) -> list[Any]:
         return list(self.client.search_runs([experiment], condition, max_results=1_000))

@@ -14,12 +14,8 @@ def _feature(group: str, description: str) -> Any:
     return pa.Field(nullable=True, description=description, metadata={"group": group})
 
 
-class TestSelectionFrame(pa.DataFrameModel):
-    """What the test-selection model learns from and scores. Grain: (project, run_id, variant, test_id).
-
-    Facts known before the run started, and nothing else, make the features. In predictions `failed`, `duration_s` and
-    `known_at` are null.
-    """
+class _Frame(pa.DataFrameModel):
+    """What every frame has beside its features."""
 
     project: Series[str]
     run_id: Series[str]
@@ -30,6 +26,14 @@ class TestSelectionFrame(pa.DataFrameModel):
     failed: Series[pd.BooleanDtype] = pa.Field(nullable=True)
     previous_failed: Series[bool]
     duration_s: Series[float] = pa.Field(nullable=True)
+
+
+class TestSelectionFrame(_Frame):
+    """What the test-selection model learns from and scores. Grain: (project, run_id, variant, test_id).
+
+    Facts known before the run started, and nothing else, make the features. In predictions `failed`, `duration_s` and
+    `known_at` are null.
+    """
 
     executions_count: Series[float] = _feature("history", "executions of the test before")
     failures_count: Series[float] = _feature("history", "failures of the test before")
@@ -118,7 +122,7 @@ class TestSelectionFrame(pa.DataFrameModel):
     since_cofailure_folder_s: Series[float] = _feature("pair", "seconds since the test failed with a changed folder")
 
 
-class BuildRiskFrame(pa.DataFrameModel):
+class BuildRiskFrame(_Frame):
     """What the build-risk model learns from and scores: a row per run. Grain: (project, run_id, variant, test_id).
 
     Variant and test are ``*``, the whole run. `failed` is a failure of the run's own: not an outage, not a test that
@@ -126,16 +130,6 @@ class BuildRiskFrame(pa.DataFrameModel):
     features. In predictions `failed`, `duration_s` and `known_at` are null. A branch, workflow, change or author that
     is not known, or was not seen before, has null features.
     """
-
-    project: Series[str]
-    run_id: Series[str]
-    variant: Series[str]
-    test_id: Series[str]
-    started_at: Series[Utc]
-    known_at: Series[Utc] = pa.Field(nullable=True)
-    failed: Series[pd.BooleanDtype] = pa.Field(nullable=True)
-    previous_failed: Series[bool]
-    duration_s: Series[float] = pa.Field(nullable=True)
 
     runs_count: Series[float] = _feature("history", "runs before")
     failed_rate: Series[float] = _feature("history", "share of the runs before that failed")

@@ -5,13 +5,12 @@ Each step can be killed at any moment and run again; running it twice changes no
 
 import os
 import re
-import subprocess
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from ml import foreign
 from ml.errors import StackError
 from ml.lake import Lake
 from ml.schemas import LAKE_TABLES
@@ -165,15 +164,5 @@ def _call_airflow(settings: Settings, database: str, command: list[str]) -> str:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
     }
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=AIRFLOW_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackError(
-            f"`airflow db clean` did not end within {AIRFLOW_TIMEOUT_S} s; it goes on where it stopped when run again"
-        ) from error
-    if done.returncode != 0:
-        end = (done.stderr or done.stdout)[-1_000:].replace(urlsplit(database).password or "\0", "***")
-        raise StackError(f"`airflow db clean` ended with {done.returncode}: {end}; is FOURGATE_AIRFLOW_DATABASE right?")
-    return done.stdout
+    failure = (StackError, "airflow db clean", "FOURGATE_AIRFLOW_DATABASE")
+    return foreign.run(command, environment, database, AIRFLOW_TIMEOUT_S, failure)

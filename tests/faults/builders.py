@@ -30,7 +30,7 @@ def write_story(project: str, folder: Path, rounds: int) -> Story:
     """Write a history for the tables source, with one batch per round."""
     run_count = FIRST_RUNS + MORE_RUNS * (rounds - 1)
     shape = {"module_count": 3, "tests_per_module": 4, "regression_rate": 0.6, "announced_count": 0}
-    world = simulate(World(project=project, run_count=run_count, **shape))  # type: ignore[arg-type]
+    world = simulate(World(project=project, run_count=run_count, **shape))
     folder.mkdir(parents=True)
     for name in HISTORY_TABLES:
         getattr(world, name).to_parquet(folder / f"{name}.parquet", index=False)

@@ -47,5 +47,5 @@ def replace_seed(settings: Settings, number: int) -> Settings:
 
 
 def at_once(count: int, *act: object) -> None:
-    acting = [Act(*act) for _ in range(count)]  # type: ignore[arg-type]
+    acting = [Act(*act) for _ in range(count)]
     assert [one.join() for one in acting] == [0] * count, [one.told for one in acting]

@@ -4,8 +4,10 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -251,6 +253,22 @@ def test_verdicts_are_tags_and_files_of_the_version_and_may_be_logged_again(
     assert stored[1]["checks"][0]["measured"] is None
     report = client.download_artifacts(version.mlflow_run_id, "gate_report.html")
     assert Path(report).read_text() == "<h1>Gates</h1>"
+
+
+def test_writers_at_one_moment_all_come_through(mlflow_uri: str, version: ModelVersion, client: MlflowClient) -> None:
+    registries = [Registry(mlflow_uri) for _ in range(4)]
+    gates = [f"race_{number}" for number in range(5)]
+    together = Barrier(len(registries))
+
+    def write(registry: Registry) -> None:
+        for gate in gates:
+            together.wait(timeout=60)
+            registry.log_verdicts(version, [Verdict(gate, Status.PASS, ())], "")
+
+    with ThreadPoolExecutor(len(registries)) as pool:
+        list(pool.map(write, registries))
+    written = client.get_model_version(registered_name("test_selection", PROJECT), version.version).tags
+    assert {f"gate.{gate}": "pass" for gate in gates}.items() <= written.items()
 
 
 def test_a_training_reads_back_as_it_was_logged(

@@ -7,13 +7,18 @@ from ml.stages.diagnosis.finding import Finding, Health, Patient
 
 __all__ = ["Finding", "Health", "Patient", "examine"]
 
-SUBJECTS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
+FIRST = "the settings come first"
+Look = Callable[[Patient], Iterator[Finding]]
+MACHINE: dict[str, Look] = {
     "settings": machine.settings,
     "python": machine.python,
     "packages": machine.packages,
     "home": machine.home,
     "disk": machine.disk,
     "ports": machine.ports,
+}
+# looked at only where the settings can be read: they say where the services are
+SERVICES: dict[str, Look] = {
     "database": services.database,
     "clock": services.clock,
     "mlflow": services.mlflow,
@@ -21,11 +26,15 @@ SUBJECTS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
     "lake": services.lake,
     "aliases": services.aliases,
 }
+SUBJECTS = MACHINE | SERVICES
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
     """Findings on every subject, one after the other as they are made; never raises for what is broken."""
     for subject, look in SUBJECTS.items():
+        if patient.problem and subject in SERVICES:
+            yield Finding(subject, Health.SKIPPED, FIRST)
+            continue
         try:
             yield from look(patient)
         except Exception as error:  # noqa: BLE001 - whatever is broken is a finding, and the next subject is looked at

@@ -16,15 +16,11 @@ from ml.warehouse import Champion
 
 TIMEOUT_S = 5.0
 MAX_SKEW = timedelta(seconds=5)
-FIRST = "the settings come first"
 PROJECT = "fourgate doctor --repair"
 
 
 def database(patient: Patient) -> Iterator[Finding]:
     """Whether PostgreSQL answers the pipeline's role, with the tables of this release."""
-    if patient.problem:
-        yield Finding("database", Health.SKIPPED, FIRST)
-        return
     try:
         with open_warehouse(patient.settings) as warehouse:
             server = warehouse.server_version()
@@ -46,9 +42,6 @@ def database(patient: Patient) -> Iterator[Finding]:
 
 def clock(patient: Patient) -> Iterator[Finding]:
     """Whether this machine and the database server agree on the time: tokens and leases rest on it."""
-    if patient.problem:
-        yield Finding("clock", Health.SKIPPED, FIRST)
-        return
     try:
         with open_warehouse(patient.settings) as warehouse:
             before = patient.now()
@@ -70,8 +63,8 @@ def clock(patient: Patient) -> Iterator[Finding]:
 def mlflow(patient: Patient) -> Iterator[Finding]:
     """Whether MLflow answers, in a version that this client speaks with."""
     uri = patient.settings.mlflow_tracking_uri.rstrip("/")
-    if patient.problem or not uri:
-        yield _unset("mlflow", "FOURGATE_MLFLOW_TRACKING_URI", patient)
+    if not uri:
+        yield _unset("mlflow", "FOURGATE_MLFLOW_TRACKING_URI")
         return
     start = patient.start("FOURGATE_MLFLOW_TRACKING_URI", str(urlsplit(uri).hostname))
     try:
@@ -93,8 +86,8 @@ def mlflow(patient: Patient) -> Iterator[Finding]:
 def airflow(patient: Patient) -> Iterator[Finding]:
     """Whether every part of Airflow is alive."""
     url = patient.settings.airflow_url.rstrip("/")
-    if patient.problem or not url:
-        yield _unset("airflow", "FOURGATE_AIRFLOW_URL", patient)
+    if not url:
+        yield _unset("airflow", "FOURGATE_AIRFLOW_URL")
         return
     start = patient.start("FOURGATE_AIRFLOW_URL", str(urlsplit(url).hostname))
     try:
@@ -113,9 +106,6 @@ def airflow(patient: Patient) -> Iterator[Finding]:
 
 def lake(patient: Patient) -> Iterator[Finding]:
     """Whether the tables of the newest snapshot can be read, and are those that the ledger names."""
-    if patient.problem:
-        yield Finding("lake", Health.SKIPPED, FIRST)
-        return
     try:
         with open_warehouse(patient.settings) as warehouse:
             snapshot = warehouse.head()
@@ -149,7 +139,7 @@ def _lake_at(settings: Settings, snapshot: Snapshot) -> Finding:
 
 def aliases(patient: Patient) -> Iterator[Finding]:
     """Whether MLflow's aliases name the champions of the warehouse."""
-    if patient.problem or not patient.settings.mlflow_tracking_uri:
+    if not patient.settings.mlflow_tracking_uri:
         yield Finding("aliases", Health.SKIPPED, "MLflow comes first")
         return
     try:
@@ -196,9 +186,7 @@ def repair_aliases(settings: Settings) -> int:
     return len(serving)
 
 
-def _unset(subject: str, variable: str, patient: Patient) -> Finding:
-    if patient.problem:
-        return Finding(subject, Health.SKIPPED, FIRST)
+def _unset(subject: str, variable: str) -> Finding:
     health = Health.WRONG if subject == "mlflow" else Health.WARNING  # stages run without Airflow
     return Finding(subject, health, f"{variable} is not set", f"fourgate up   (or set {variable})")
 

@@ -1,6 +1,5 @@
 """The simulated world: repeatable, true to its contracts and truth, and worth learning from."""
 
-import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,32 +11,12 @@ import pytest
 from ml import schemas
 from ml.errors import SourceError
 from ml.sources.simulator import Flakiness, History, World, simulate, write_history
-
-SMALL = World(seed=7, run_count=40, module_count=4, tests_per_module=5, author_count=5, outage_every=20)
-
-FAILED = ("failed", "error")
+from tests.ml.sources.simulator_builders import FAILED, SMALL, digests
 
 
 @pytest.fixture(scope="module")
 def default() -> History:
     return simulate(World())
-
-
-@pytest.fixture(scope="module")
-def small() -> History:
-    return simulate(SMALL)
-
-
-@pytest.fixture(scope="module")
-def folder(small: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("history") / "simulated"
-    write_history(small, target)
-    return target
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def merged(history: History) -> pd.DataFrame:
@@ -85,9 +64,9 @@ def ranking_scores(history: History) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_the_same_seed_writes_the_same_bytes(small: History, folder: Path, tmp_path: Path) -> None:
+def test_the_same_seed_writes_the_same_bytes(small: History, simulated: Path, tmp_path: Path) -> None:
     write_history(simulate(SMALL), tmp_path / "again")
-    assert digests(tmp_path / "again") == digests(folder)
+    assert digests(tmp_path / "again") == digests(simulated)
 
 
 def test_another_seed_gives_another_history(small: History) -> None:

@@ -1,0 +1,107 @@
+"""What is known of a history at a moment: its runs and executed results, and nothing that became known later.
+
+Tables made here (times are microseconds since 1970 UTC):
+
+- ``known_run``: one row per run: run_no (order of start, then run_id), line, change_key, commit_sha.
+- ``known_result``: one row per executed result: run_no, attempt, variant, test_id, failed (0/1).
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import pandas as pd
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TRUNKS = "('main', 'master', 'trunk', 'develop')"
+PULL_REQUESTS = "('pull_request', 'pull_request_target', 'pr', 'merge_request', 'merge_request_event')"
+
+
+class Engine(Protocol):
+    """What labels need of a query engine; `ml.engine.Engine` is one."""
+
+    def store(self, name: str, select: str) -> None:
+        """Compute `select` into the temporary table `name`."""
+
+    def fetch(self, sql: str) -> pd.DataFrame:
+        """Result of `sql`."""
+
+
+def executions(engine: Engine, as_of: datetime) -> pd.DataFrame:
+    """Every execution that is known at a moment, as the failures are: run_id, variant, test_id, failed, in time order.
+
+    Args:
+        engine: With views ``runs`` and ``test_results`` of one project (columns of `ml.schemas`).
+        as_of: Facts with a later known_at (finish of the attempt, or its start if unknown) do not count. The
+            attempts of a run that are known by then are merged; failed if any of them failed.
+    """
+    store(engine, as_of)
+    return engine.fetch(
+        "SELECT r.run_id, t.variant, t.test_id, MAX(t.failed) = 1 AS failed "
+        "FROM known_result AS t JOIN known_run AS r ON r.run_no = t.run_no "
+        "GROUP BY r.run_no, r.run_id, t.variant, t.test_id ORDER BY r.run_no, t.variant, t.test_id"
+    )
+
+
+def store(engine: Engine, as_of: datetime) -> None:
+    """Make the tables of this module, as of a moment."""
+    _store_runs(engine, (as_of - EPOCH) // timedelta(microseconds=1))
+    _store_results(engine)
+
+
+def _store_runs(engine: Engine, as_of_us: int) -> None:
+    """A line is what follows on each other: a trunk, or the runs of one pull request or branch."""
+    engine.store(
+        "known_attempt",
+        f"""
+        SELECT * FROM (
+            SELECT run_id, attempt, EPOCH_US(started_at) AS started_us,
+                EPOCH_US(COALESCE(finished_at, started_at)) AS known_us, event, branch, change_id, commit_sha
+            FROM runs)
+        WHERE known_us <= {as_of_us}
+        """,
+    )
+    engine.store(
+        "known_run",
+        f"""
+        SELECT *, CAST(ROW_NUMBER() OVER (ORDER BY started_us, run_id) AS INTEGER) AS run_no,
+            COALESCE(change_id, branch) AS change_key,
+            CASE WHEN LOWER(branch) IN {TRUNKS} AND COALESCE(event, '') NOT IN {PULL_REQUESTS} THEN branch
+                ELSE COALESCE(change_id, branch, event, '') END AS line
+        FROM (
+            SELECT run_id, MIN(started_us) AS started_us, MAX(event) AS event, MAX(branch) AS branch,
+                MAX(change_id) AS change_id, MAX(commit_sha) AS commit_sha
+            FROM known_attempt GROUP BY run_id)
+        """,
+    )
+
+
+def _store_results(engine: Engine) -> None:
+    """In-process reruns are rows of their own attempt number, known with their run where that has one attempt."""
+    engine.store(
+        "known_result",
+        """
+        SELECT r.run_no, t.attempt, t.variant, t.test_id,
+            CASE WHEN t.outcome IN ('failed', 'error') THEN 1 ELSE 0 END AS failed
+        FROM test_results AS t
+        JOIN known_run AS r ON r.run_id = t.run_id
+        LEFT JOIN known_attempt AS k ON k.run_id = t.run_id AND k.attempt = t.attempt
+        LEFT JOIN runs AS every ON every.run_id = t.run_id AND every.attempt = t.attempt
+        WHERE t.outcome <> 'skipped' AND (k.run_id IS NOT NULL OR every.run_id IS NULL)
+        """,
+    )
+    engine.store(
+        "suspect",
+        """
+        SELECT variant, test_id, CAST(ROW_NUMBER() OVER (ORDER BY variant, test_id) AS INTEGER) AS suspect_no,
+            REGEXP_REPLACE(test_id, '[.:/#][^.:/#]*$', '') AS container
+        FROM (SELECT DISTINCT variant, test_id FROM known_result WHERE failed = 1)
+        """,
+    )
+    engine.store(
+        "trial",
+        """
+        SELECT s.suspect_no, t.run_no, SUM(1 - t.failed) AS passes, SUM(t.failed) AS fails, MAX(t.failed) AS failed
+        FROM known_result AS t JOIN suspect AS s ON s.variant = t.variant AND s.test_id = t.test_id
+        GROUP BY s.suspect_no, t.run_no
+        """,
+    )

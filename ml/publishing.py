@@ -102,16 +102,7 @@ def _moments(started_at: pd.Series, as_of: datetime) -> pd.Series:
 
 def _reasons(features: pd.DataFrame, score: NDArray[np.float64], explanation: Explanation) -> list[str]:
     values = features.to_numpy(np.float64)
-    effects = np.zeros(values.shape)
-    for column, ordinary in enumerate(explanation.reference.to_numpy(np.float64)):
-        own = values[:, column]
-        # A value that is the reference has no effect: most values of most features, so most of the work falls away.
-        other = np.flatnonzero(~((own == ordinary) | (np.isnan(own) & np.isnan(ordinary))))
-        for start in range(0, len(other), _ROWS_PER_CALL):
-            part = other[start : start + _ROWS_PER_CALL]
-            changed = features.iloc[part].copy()
-            changed.isetitem(column, np.full(len(part), ordinary))
-            effects[part, column] = score[part] - explanation.score(changed)
+    effects = _effects(values, score, explanation)
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :REASONS]
     names = list(features.columns)
     ordinary_of = explanation.reference.to_numpy(np.float64)
@@ -126,6 +117,20 @@ def _reasons(features: pd.DataFrame, score: NDArray[np.float64], explanation: Ex
         )
         for row, best in enumerate(strongest)
     ]
+
+
+def _effects(values: NDArray[np.float64], score: NDArray[np.float64], explanation: Explanation) -> NDArray[np.float64]:
+    """Each score less the score with one feature at its reference, row by row and feature by feature."""
+    effects, reference = np.zeros(values.shape), explanation.reference.to_numpy(np.float64)
+    # A value that is the reference has no effect: most values of most features, so most of the work falls away.
+    rows, features = np.nonzero(~((values == reference) | (np.isnan(values) & np.isnan(reference))))
+    for start in range(0, len(rows), _ROWS_PER_CALL):
+        row, feature = rows[start : start + _ROWS_PER_CALL], features[start : start + _ROWS_PER_CALL]
+        changed = values[row]
+        changed[np.arange(len(row)), feature] = reference[feature]
+        frame = pd.DataFrame(changed, columns=explanation.reference.index)
+        effects[row, feature] = score[row] - explanation.score(frame)
+    return effects
 
 
 def _reason(feature: str, value: float, effect: float) -> dict[str, str | float | None]:

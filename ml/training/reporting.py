@@ -17,6 +17,7 @@ from ml.training.fitting import Fitted, chance, predict
 from ml.training.periods import Period, period_rows
 
 SHARES = tuple(np.linspace(0, 1, 101))
+_ROWS_PER_CALL = 100_000  # bounds the memory of one call of a model, whose fixed cost is that of 2,000 rows
 IMPORTANCE_RUNS = 20
 THRESHOLD = "decision_threshold_"
 PREFIXES: Mapping[Period, str] = {"validate": "validation", "test": "test"}
@@ -137,13 +138,20 @@ def importance(spec: ModelSpec, estimator: Any, rows: pd.DataFrame, seed: int = 
     generator = np.random.default_rng(seed)
     run = pd.factorize(sample["run_id"])[0] if is_ranking else np.zeros(len(sample), np.int64)
     by_run = np.argsort(run, kind="stable")
-    full = _mean(spec, estimator, sample)
-    losses = {}
-    for name in features:
-        mixed = np.lexsort((generator.random(len(sample)), run))
+
+    def mixed(name: str) -> pd.DataFrame:
         values = sample[name].to_numpy(copy=True)
-        values[by_run] = sample[name].to_numpy()[mixed]
-        losses[name] = full - _mean(spec, estimator, sample.assign(**{name: values}))
+        values[by_run] = sample[name].to_numpy()[np.lexsort((generator.random(len(sample)), run))]
+        return sample.assign(**{name: values})
+
+    full = _mean(spec, scored(estimator, sample))
+    losses = {}
+    at_once = max(1, _ROWS_PER_CALL // len(sample))
+    for start in range(0, len(features), at_once):
+        names = features[start : start + at_once]
+        shuffled = scored(estimator, pd.concat([mixed(name) for name in names], ignore_index=True))
+        for number, name in enumerate(names):
+            losses[name] = full - _mean(spec, shuffled.iloc[number * len(sample) : (number + 1) * len(sample)])
     return pd.Series(losses)
 
 
@@ -152,8 +160,8 @@ def _last_countable(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[rows["run_id"].isin(countable.tail(IMPORTANCE_RUNS))].reset_index(drop=True)
 
 
-def _mean(spec: ModelSpec, estimator: Any, rows: pd.DataFrame) -> float:
-    return float(primary_by_run(spec, scored(estimator, rows)).mean())
+def _mean(spec: ModelSpec, rows: pd.DataFrame) -> float:
+    return float(primary_by_run(spec, rows).mean())
 
 
 def _with_cost_order(spec: ModelSpec, one: Fitted, rows: pd.DataFrame) -> pd.DataFrame:

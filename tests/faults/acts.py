@@ -1,7 +1,7 @@
 """The stages as processes of their own, to be killed at any moment."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,14 +16,15 @@ MODEL = "test_selection"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def declare_cheap_candidates() -> None:
+def declare_cheap_candidates(assign: Callable[[object, str, object], None] = setattr) -> None:
     """What a tiny history is learned with: the pipeline stays, its estimators are fast."""
     spec = test_selection.SPEC
-    test_selection.SPEC = replace(
+    cheap = replace(
         spec,
         candidates={"logistic_regression": spec.candidates["logistic_regression"]},
         baselines={"random": spec.baselines["random"]},
     )
+    assign(test_selection, "SPEC", cheap)
 
 
 def collect(settings: Settings, history: str, since: str, until: str) -> None:

@@ -95,7 +95,6 @@ def _perform(sender: Connection, pause_at: int, target: Callable[..., None], arg
     try:
         target(*arguments)
     except FourgateError as error:
-        sys.setprofile(None)
         os.write(sender.fileno(), f"{type(error).__name__}: {error}".replace("\n", " ").encode())
         sys.exit(error.exit_code)
 

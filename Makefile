@@ -11,6 +11,7 @@ HISTORY ?=
 SECONDS_LONG ?= 60
 ADVISORIES ?=
 REQUIRE ?=
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile
 # no secrets: a password that says "password" or "secret" is an example, and a file is where secrets belong
 SECRETS := --no-verify --exclude-files '^(uv\.lock|tests/fixtures/.*)$$' --exclude-secrets '^(password|secret|cat /run/secrets/\w+)$$'
 
@@ -47,13 +48,14 @@ $(TOOLS)/bin/uv:
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check '$(UV_VERSION)'
 
 test: setup browser ## every test: unit, integration and the whole stack
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not e2e" $(AT_ONCE)
+	@$(BIN)/python -m pytest -m e2e
 
-unit: setup ## the quick tests only, on all cores
-	@$(BIN)/python -m pytest -m "not integration and not e2e" --numprocesses auto --dist loadfile
+unit: setup ## the quick tests only
+	@$(BIN)/python -m pytest -m "not slow and not integration and not e2e" $(AT_ONCE)
 
-integration: setup ## tests with a real PostgreSQL and MLflow
-	@$(BIN)/python -m pytest -m integration
+integration: setup ## slow tests, and those with a real PostgreSQL and MLflow
+	@$(BIN)/python -m pytest -m "slow or integration" $(AT_ONCE)
 
 e2e: setup browser ## tests of the whole stack
 	@$(BIN)/python -m pytest -m e2e
@@ -97,8 +99,8 @@ sbom: setup ## write dist/fourgate.cdx.json: every locked dependency, as Cyclone
 	@$(UV) export --quiet --locked --all-groups --format cyclonedx1.5 --output-file dist/fourgate.cdx.json >/dev/null
 	@echo "dist/fourgate.cdx.json"
 
-coverage: setup browser ## every test with branch coverage of ml/; at least 90 %, or it fails
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml
+coverage: setup ## all but the whole stack with branch coverage of ml/; at least 90 %, or it fails
+	@$(BIN)/python -m pytest -m "not e2e" $(AT_ONCE) --cov --cov-report=term:skip-covered --cov-report=xml
 
 site: setup ## the documentation, built strictly into site/
 	@$(MKDOCS) build --strict

@@ -77,9 +77,9 @@ def collect_ci_data():
     @task(trigger_rule="none_failed")
     def require_contracts(batches: list[dict[str, Any]]) -> None:
         """Turn the run red for a batch that was refused as a whole; the good ones are in the lake by now."""
-        from ml.stages import collection
+        from ml.stages import contracts
 
-        collection.require_contracts(list(batches))
+        contracts.require_contracts(list(batches))
 
     checked = validate.expand(batch=fetch())
     append(checked) >> require_contracts(checked)

@@ -34,7 +34,7 @@ def collect(
     history: HistoryFolder = None, since: str = "", until: str = "", as_of: AsOf = "", as_json: AsJson = False
 ) -> None:
     """Land a history, hold it against its contracts and append it to the lake. Twice changes nothing."""
-    from ml.stages import collection
+    from ml.stages import collection, contracts
     from ml.stages.opening import to_span
 
     settings = load_settings()
@@ -57,7 +57,7 @@ def collect(
     refused = [(batch["batch_id"], reason, rows) for batch in checked for reason, rows in batch["reasons"].items()]
     if refused and not as_json:
         console.print(grid("Refused rows", ("batch", "reason", "rows"), refused))
-    collection.require_contracts(checked)
+    contracts.require_contracts(checked)
 
 
 @app.command()

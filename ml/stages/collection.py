@@ -11,12 +11,13 @@ import pandas as pd
 
 from ml import sources, validation
 from ml.batch_quality import BatchHistory, judge_batch
-from ml.errors import ContractError, SourceError
+from ml.errors import SourceError
 from ml.lake import FIRST_VERSIONS, Appended, Lake
 from ml.schemas import KEYS
 from ml.settings import Settings
 from ml.spec import Batch, Interval, Snapshot
 from ml.stages import data_docs
+from ml.stages.contracts import require_contracts
 from ml.stages.opening import folder_of, open_lake, open_warehouse, replacing, room_for, to_span
 from ml.stages.simulation import simulated_folder
 from ml.warehouse import BatchRecord, Warehouse
@@ -92,7 +93,7 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
 
 
 def append(settings: Settings, references: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put validated batches into the lake, each exactly once, in the order given; see `require_contracts` for the rest.
+    """Put validated batches into the lake, each exactly once, in the order given; `ml.stages.contracts` names the rest.
 
     Returns:
         the head snapshot and the numbers of what was appended now: batches, rows per table, updated runs, their sum
@@ -133,18 +134,6 @@ def _numbers(appended: Sequence[tuple[Mapping[str, Any], Appended]]) -> dict[str
         "bytes": sum(int(reference["bytes"]) for reference, _ in appended),
         "quality_score": min(scores, default=None),
     }
-
-
-def require_contracts(references: Sequence[Mapping[str, Any]]) -> None:
-    """Complain about refused batches, after the others were appended: one bad batch must not hold up the good ones.
-
-    Raises:
-        ContractError: a batch as a whole breaks its contract; it is not in the lake.
-    """
-    refused = [reference for reference in references if not reference["passed"]]
-    if refused:
-        told = "; ".join(f"{one['batch_id']}: {', '.join(one['complaints'])} ({one['report_url']})" for one in refused)
-        raise ContractError(f"{len(refused)} of {len(references)} batches break their contract as a whole: {told}")
 
 
 def replay(settings: Settings, batch_id: str, as_of: datetime) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.__main__ import BENCHMARKS, main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAIRED = [
     name for name in BENCHMARKS if name not in ("scaling", "orchestration", "spark")

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks.pairing import Contender, Outcome, Pairing, Unequal, exponent, measure, pairwise_ratios, slopes
 
+pytestmark = pytest.mark.slow
+
 
 def pairing(turns: list[str], ours: int = 1, peer: int = 1) -> Pairing:
     """Two contenders that note each turn and return what they are given."""

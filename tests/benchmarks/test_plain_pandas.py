@@ -8,6 +8,8 @@ from benchmarks.pairing import Unequal
 from benchmarks.plain_pandas import features
 from ml.schemas import FEATURES
 
+pytestmark = pytest.mark.slow
+
 # run, start, finish, then the outcome and seconds of the one test; r4 starts while r3 is still unknown
 HISTORY = [
     ("r1", "2026-03-02 10:00", "2026-03-02 10:10", "failed", 2.0),

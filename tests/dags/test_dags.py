@@ -12,6 +12,8 @@ import pytest
 
 from tests.docs.pages import Section, sections
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 READ = """
 import json, sys, warnings

@@ -15,6 +15,8 @@ from ml.batch_quality import BatchHistory, BatchQuality, judge_batch
 from ml.errors import ContractError
 from ml.spec import Check
 
+pytestmark = pytest.mark.slow
+
 AS_OF = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script> \"><img src=x onerror=alert(2)> ' & $x ${y} {{ 7*7 }}"
 Frames = dict[str, pd.DataFrame]

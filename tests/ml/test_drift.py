@@ -11,6 +11,8 @@ import pytest
 from ml.drift import DriftRule, Subject, measure_drift
 from ml.spec import DriftReport, Interval
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = ["rate", "count", "seconds", "rare"]
 SUBJECT = Subject(
     "test_selection",

@@ -364,6 +364,7 @@ TOLERANCE |= {("iofrol", score): 0.015 for score in ("last_failed", "fail_count"
 SCORES = ("random", "last_failed", "fail_count", "ewma", "ewma_per_s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ozone", "dune", "iofrol"])
 def test_the_published_baselines_come_out(name):
     rows, run_count = real_history(name)

@@ -25,6 +25,8 @@ from tests.feature_builders import (
 )
 from tests.feature_definitions import Facts, differences
 
+pytestmark = pytest.mark.slow
+
 REAL_DATA = Path(os.environ.get("FOURGATE_REAL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 LATER = ("late", "overlap", "twin")
 

@@ -16,6 +16,8 @@ from ml.features.facts import TRUNKS
 from ml.schemas import BuildRiskFrame, feature_descriptions
 from tests.feature_builders import History, at, history, random_history, register, result, run
 
+pytestmark = pytest.mark.slow
+
 FEATURES = list(feature_descriptions(BuildRiskFrame))
 AUTHOR = [name for name in FEATURES if name.startswith(("author_", "own_", "file_authors"))]
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.label_builders import at, evidence_of, labels_of, line, random_labels_history, result, run
 
+pytestmark = pytest.mark.slow
+
 
 def only(frames: dict[str, pd.DataFrame], run_id: str) -> pd.Series:
     found = evidence_of(frames)

@@ -12,6 +12,8 @@ from ml.labels.judging import EVIDENCE, Weights
 from tests.feature_builders import history
 from tests.label_builders import History, at, labels_of, line, random_labels_history, result, run
 
+pytestmark = pytest.mark.slow
+
 
 def state_of(frames: History, run_id: str, as_of: float = 1_000_000) -> str:
     found = labels_of(frames, at(as_of)).set_index(["run_id", "test_id"])

@@ -10,6 +10,8 @@ from ml.models import load_model
 from ml.schemas import BuildRiskFrame, feature_descriptions
 from ml.spec import RuleKind
 
+pytestmark = pytest.mark.slow
+
 SPEC = load_model("build_risk")
 START = pd.Timestamp("2026-01-01", tz="UTC")
 

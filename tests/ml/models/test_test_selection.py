@@ -13,6 +13,8 @@ from ml.settings import MODELS
 from ml.spec import RuleKind
 from tests.ml.training_builders import frame_of
 
+pytestmark = pytest.mark.slow
+
 
 def with_features(frame):
     """Every feature of the contract: those that follow the failure rate, one that nobody knows, and noise."""

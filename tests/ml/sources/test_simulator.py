@@ -13,6 +13,8 @@ from ml.errors import SourceError
 from ml.sources.simulator import Flakiness, History, World, simulate, write_history
 from tests.ml.sources.simulator_builders import FAILED, SMALL, digests
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def default() -> History:

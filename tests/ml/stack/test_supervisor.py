@@ -16,6 +16,8 @@ from ml.settings import Settings
 from ml.stack import supervisor
 from ml.stack.supervisor import MAX_RESTARTS, STEADY_S, Restarts, end_session, read_state, session_members, write_state
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 # A leader with a child that has a child of its own, which ignores SIGTERM and says when it does.
 STUBBORN = (

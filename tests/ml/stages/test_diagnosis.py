@@ -25,6 +25,8 @@ from tests.ml.stages.test_rollback import MODEL, PROJECT, promote
 from tests.mlflow_server import free_port
 from tests.postgres import Postgres
 
+pytestmark = pytest.mark.slow
+
 SECRET = "s3cret-of-the-warehouse"  # pragma: allowlist secret
 
 

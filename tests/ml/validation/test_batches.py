@@ -29,6 +29,8 @@ from tests.ml.validation.validation_builders import (
     table,
 )
 
+pytestmark = pytest.mark.slow
+
 REAL_DATA = Path(os.environ.get("FOURGATE_REAL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 

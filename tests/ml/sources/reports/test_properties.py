@@ -12,6 +12,8 @@ from ml.sources.reports import DIALECTS, JSON_DIALECTS, ReportRows, read_report,
 from tests.fuzz.targets import REASONS, check_report
 from tests.report_samples import SAMPLES
 
+pytestmark = pytest.mark.slow
+
 MAX_BYTES = 1_000_000
 TAGS = sorted(
     {"failure", "error", "skipped", "flakyFailure", "rerunError", "status", "test", "class", "Results", "value"}

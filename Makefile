@@ -55,7 +55,7 @@ unit: setup ## the quick tests only
 	@$(BIN)/python -m pytest -m "not slow and not integration and not e2e" $(AT_ONCE)
 
 integration: setup ## slow tests, and those with a real PostgreSQL and MLflow
-	@$(BIN)/python -m pytest -m "slow or integration" $(AT_ONCE)
+	@$(BIN)/python -m pytest -m "(slow or integration) and not e2e" $(AT_ONCE)
 
 e2e: setup browser ## tests of the whole stack
 	@$(BIN)/python -m pytest -m e2e

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 JOBS: dict[str, dict[str, Any]] = yaml.safe_load(WORKFLOW)["jobs"]
+MARKS = ("slow", "integration", "e2e")
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
 
 
@@ -31,9 +33,12 @@ def test_the_stages_come_in_order_and_call_make_only() -> None:
     assert set(checked) <= {target for job in JOBS.values() for target in called(job)}
 
 
-def test_unit_integration_and_end_to_end_together_are_all_tests() -> None:
-    marks = re.findall(r"pytest -m (?:\"([^\"]+)\"|(\S+))", MAKEFILE)
-    assert [first or second for first, second in marks] == ["not integration and not e2e", "integration", "e2e"]
+@pytest.mark.parametrize("targets", [("test",), ("unit", "integration", "e2e")])
+@pytest.mark.parametrize("marks", [dict(zip(MARKS, bits, strict=True)) for bits in product((True, False), repeat=3)])
+def test_each_test_is_run_exactly_once(targets: tuple[str, ...], marks: dict[str, bool]) -> None:
+    recipes = [re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)[1] for target in targets]
+    calls = re.findall(r"pytest -m (?:\"([^\"]+)\"|(\w+))", "".join(recipes))
+    assert sum(eval(quoted or word, {}, marks) for quoted, word in calls) == 1  # noqa: S307 - words of our own Makefile
 
 
 @pytest.mark.parametrize("name", sorted(JOBS))

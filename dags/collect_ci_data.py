@@ -26,13 +26,13 @@ from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, t
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fourgate.assets import ci_history
-from fourgate.defaults import AS_OF, DAG, LAKE_POOL, collected_at, data_docs_history, link_report, span
+from fourgate.defaults import AS_OF, DAG, LAKE_POOL, collected_at, data_docs_history, link_report, moment_field, span
 from ml.settings import load_settings
 
 FORM = {
     "history": Param("", type="string", maxLength=4000, title="History folder", description="Empty: FOURGATE_HISTORY."),
-    "since": Param(None, type=["null", "string"], format="date-time", title="Since", description="First start (UTC)."),
-    "until": Param(None, type=["null", "string"], format="date-time", title="Until", description="First start after."),
+    "since": moment_field("Since", "First start (UTC)."),
+    "until": moment_field("Until", "First start after."),
     "as_of": AS_OF,
 }
 HOURLY = CronTriggerTimetable("0 * * * *", timezone="UTC", interval=timedelta(hours=1))

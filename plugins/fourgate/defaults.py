@@ -30,13 +30,20 @@ DAG = {
     "render_template_as_native_obj": False,
 }
 
-AS_OF = Param(
-    None,
-    type=["null", "string"],
-    format="date-time",
-    title="As of",
-    description="Moment (UTC) that the run takes as now. Empty: the end of the collected history, or in wall-clock "
-    "mode (FOURGATE_CLOCK=wall) the moment that this run stands for.",
+
+def moment_field(title: str, description: str) -> Param:
+    """An optional moment of a form, with its time zone."""
+    # `format` draws the picker and checks nothing; the pattern refuses what no stage could read.
+    pattern = r"^(|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))$"
+    return Param(
+        None, type=["null", "string"], format="date-time", pattern=pattern, title=title, description=description
+    )
+
+
+AS_OF = moment_field(
+    "As of",
+    "Moment (UTC) that the run takes as now. Empty: the end of the collected history, or in wall-clock mode "
+    "(FOURGATE_CLOCK=wall) the moment that this run stands for.",
 )
 MODEL = Param(
     "",

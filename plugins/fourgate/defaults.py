@@ -32,9 +32,9 @@ DAG = {
 
 
 def moment_field(title: str, description: str) -> Param:
-    """An optional moment of a form, with its time zone."""
+    """An optional moment of a form; without a time zone it is in UTC."""
     # `format` draws the picker and checks nothing; the pattern refuses what no stage could read.
-    pattern = r"^(|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))$"
+    pattern = r"^(|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)$"
     return Param(
         None, type=["null", "string"], format="date-time", pattern=pattern, title=title, description=description
     )
@@ -109,12 +109,13 @@ def span(context: Context) -> tuple[str | None, str | None]:
     run: Any = context["dag_run"]
     if run.run_type == BACKFILL:
         return run.data_interval_start.isoformat(), run.data_interval_end.isoformat()
-    return context["params"]["since"], context["params"]["until"]
+    since, until = _form(context, "since"), _form(context, "until")
+    return since and since.isoformat(), until and until.isoformat()
 
 
-def _form(context: Context) -> datetime | None:
-    """The form's `as_of`; a text without a time zone is in UTC, as the form says."""
-    given = context["params"].get("as_of")
+def _form(context: Context, field: str = "as_of") -> datetime | None:
+    """A moment of the form; a text without a time zone is in UTC, as the form says."""
+    given = context["params"].get(field)
     if not given:
         return None
     found = datetime.fromisoformat(str(given))

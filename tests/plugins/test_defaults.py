@@ -12,12 +12,14 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+MOMENTS = ("", "2026-01-31T08:00", "2026-01-31T08:00:00.123Z", "2026-01-31T08:00:00+01:00")
+NO_MOMENTS = ("yesterday", "2026-01-31", "31.01.2026 08:00", "2026-01-31T08:00:00Z; rm -r /", "1e9999")
 ASK = """
-import json, os, warnings
+import json, os, sys, warnings
 warnings.simplefilter("ignore")
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from fourgate.defaults import collected_at, moment, no_later_than_start, project_field, span
+from fourgate.defaults import AS_OF, collected_at, moment, no_later_than_start, project_field, span
 from ml.settings import Settings
 
 nominal, started = datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 9, 5, tzinfo=UTC)
@@ -39,6 +41,12 @@ told["early upkeep"] = [no_later_than_start({"dag_run": timed, "params": {"as_of
 for name, projects in (("any", ""), ("chosen", "a/b, c")):
     os.environ["FOURGATE_PROJECTS"] = projects
     told["form " + name] = [project_field().schema.get("enum"), project_field(required=True).schema.get("enum")]
+from airflow.sdk.exceptions import ParamValidationError
+for text in sys.argv[1:]:
+    try:
+        told["moment " + text] = [AS_OF.resolve(text)]
+    except ParamValidationError:
+        told["moment " + text] = ["refused"]
 print("RESULT" + json.dumps(told))
 """
 NOMINAL, STARTED = "2026-01-01T02:00:00+00:00", "2026-01-09T05:00:00+00:00"
@@ -53,7 +61,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str | None]
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}",
         "TZ": "America/New_York",
     }
-    command = [sys.executable, "-c", ASK]
+    command = [sys.executable, "-c", ASK, *MOMENTS, *NO_MOMENTS]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=home)
     assert "RESULT" in done.stdout, done.stderr[-3000:]
     return dict(json.loads(done.stdout.split("RESULT", 1)[1]))
@@ -78,7 +86,7 @@ def test_a_backfill_collects_its_interval_and_any_other_run_what_the_form_says(
     told: dict[str, list[str | None]],
 ) -> None:
     assert told["span backfill"] == [NOMINAL, STARTED]
-    assert told["span manual"] == told["span scheduled"] == ["2026-01-01T00:00:00Z", None]
+    assert told["span manual"] == told["span scheduled"] == ["2026-01-01T00:00:00+00:00", None]
 
 
 def test_upkeep_takes_nothing_for_old_that_is_not(told: dict[str, list[str | None]]) -> None:
@@ -89,3 +97,13 @@ def test_upkeep_takes_nothing_for_old_that_is_not(told: dict[str, list[str | Non
 def test_the_project_is_a_choice_where_the_configuration_names_projects(told: dict[str, list[Any]]) -> None:
     assert told["form any"] == [None, None]
     assert told["form chosen"] == [["", "a/b", "c"], ["a/b", "c"]]
+
+
+@pytest.mark.parametrize("text", MOMENTS)
+def test_a_form_takes_a_moment_with_or_without_its_time_zone(told: dict[str, list[Any]], text: str) -> None:
+    assert told[f"moment {text}"] == [text]
+
+
+@pytest.mark.parametrize("text", NO_MOMENTS)
+def test_a_form_refuses_what_is_no_moment(told: dict[str, list[Any]], text: str) -> None:
+    assert told[f"moment {text}"] == ["refused"]

@@ -109,8 +109,8 @@ def span(context: Context) -> tuple[str | None, str | None]:
     run: Any = context["dag_run"]
     if run.run_type == BACKFILL:
         return run.data_interval_start.isoformat(), run.data_interval_end.isoformat()
-    since, until = _form(context, "since"), _form(context, "until")
-    return since and since.isoformat(), until and until.isoformat()
+    since, until = (found.isoformat() if (found := _form(context, side)) else None for side in ("since", "until"))
+    return since, until
 
 
 def _form(context: Context, field: str = "as_of") -> datetime | None:

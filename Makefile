@@ -11,7 +11,7 @@ HISTORY ?=
 SECONDS_LONG ?= 60
 ADVISORIES ?=
 REQUIRE ?=
-AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # no secrets: a password that says "password" or "secret" is an example, and a file is where secrets belong
 SECRETS := --no-verify --exclude-files '^(uv\.lock|tests/fixtures/.*)$$' --exclude-secrets '^(password|secret|cat /run/secrets/\w+)$$'
 

@@ -1,4 +1,4 @@
-"""What a data engineer does to the whole stack: backfill, pause, clear, fill in forms, maintain, stop in the middle."""
+"""What a data engineer does to the whole stack: backfill, pause, fill in forms, maintain, stop in the middle."""
 
 import json
 import time
@@ -184,30 +184,9 @@ def test_a_form_refuses_what_is_no_choice(operator: Operator, dag_id: str, conf:
     assert told in answer.text
 
 
-def test_clearing_every_task_of_every_dag_changes_nothing_more(operator: Operator) -> None:
-    for dag_id in ("monitor_models", "maintain"):
-        operator.trigger(dag_id)
-    operator.settle()
-    for model in MODELS:  # the state to compare with is that of the compacted snapshot
-        for stage in ("detect_drift", "publish"):
-            operator.trigger(f"{stage}_{model}")
+def test_maintaining_twice_removes_what_is_old_once(operator: Operator) -> None:
     operator.trigger("monitor_models")
     operator.settle()
-    before = operator.sql(STATE)
-    newest = {run["dag_id"]: run["dag_run_id"] for run in operator.runs(*DAGS)}
-    first = {run["dag_id"]: run["dag_run_id"] for run in reversed(operator.runs(*DAGS))}
-    assert set(newest) == set(DAGS)
-    for dag_id in DAGS:
-        run_id = first[dag_id] if dag_id.startswith("train") else newest[dag_id]
-        body = {"dry_run": False, "only_failed": False, "dag_run_id": run_id}
-        cleared = operator.do("POST", f"dags/{dag_id}/clearTaskInstances", json=body)
-        assert cleared["total_entries"] > 0
-    operator.settle()
-    assert operator.failed() == []
-    assert operator.sql(STATE) == before
-
-
-def test_maintaining_twice_removes_what_is_old_once(operator: Operator) -> None:
     old = next(run for run in operator.runs("monitor_models"))
     operator.sql(
         "UPDATE dag_run SET start_date = now() - interval '100 days', queued_at = now() - interval '100 days' "

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ class Operator:
         self._http = httpx.Client(base_url=stack.airflow_url, timeout=60, trust_env=False)
         token = self._http.post("/auth/token", json=login).json()["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def close(self) -> None:
+        self._http.close()
 
     def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         return self._http.request(method, f"/api/v2/{path}", **request)
@@ -93,10 +97,12 @@ class Operator:
 
 
 @pytest.fixture(scope="module")
-def operator(finished: Finished) -> Operator:
+def operator(finished: Finished) -> Iterator[Operator]:
     done = finished.fourgate("up")
     assert done.returncode == 0, done.stderr
-    return Operator(finished)
+    operator = Operator(finished)
+    yield operator
+    operator.close()
 
 
 def write_runs(folder: Path, project: str, *starts: str) -> Path:

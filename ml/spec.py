@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 # Names a result once the attempts of its run are merged.
 MERGED_RESULT = ["run_id", "variant", "test_id"]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Branches (in lower case) that every change ends in, and events that stand for a proposed change.
+TRUNKS = ("main", "master", "trunk", "develop")
+PULL_REQUESTS = ("pull_request", "pull_request_target", "pr", "merge_request", "merge_request_event")
 
 
 class Outcome(StrEnum):

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ml.features import Context, names
-from ml.features.facts import TRUNKS
-from ml.features.queries import PULL_REQUESTS
 from ml.schemas import FEATURES
+from ml.spec import PULL_REQUESTS, TRUNKS
 from tests.feature_builders import History
 
 

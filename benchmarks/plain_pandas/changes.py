@@ -5,7 +5,7 @@ import pandas as pd
 
 from benchmarks.plain_pandas.facts import Facts, latest_before
 from ml.features.names import file_kind, module_of
-from ml.features.queries import PULL_REQUESTS
+from ml.spec import PULL_REQUESTS
 
 MONTH_US = 30 * 86_400_000_000
 

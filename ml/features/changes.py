@@ -4,8 +4,9 @@ A change without files known has null size features and has_change = 0.
 """
 
 from ml.features.assembly import Part
-from ml.features.queries import PULL_REQUESTS, Context, Engine
+from ml.features.queries import Context, Engine
 from ml.features.test_history import store_failures_by
+from ml.spec import PULL_REQUESTS
 
 DAY_US = 86_400_000_000
 
@@ -146,7 +147,6 @@ def _store_run_states(engine: Engine) -> None:
 
 
 def _store_run_context(engine: Engine) -> None:
-    events = ", ".join(f"'{event}'" for event in PULL_REQUESTS)
     engine.store(
         "before_any",
         "SELECT q.query_no, q.at_us, q.event, q.change_key, q.author_id, f.results, f.failures, f.results_5, "
@@ -167,7 +167,7 @@ def _store_run_context(engine: Engine) -> None:
             a.failures / CAST(a.results AS DOUBLE) AS last_run_failure_rate,
             a.failures_5 / CAST(a.results_5 AS DOUBLE) AS last_5_runs_failure_rate,
             a.results AS last_run_results_count, (a.at_us - a.known_us) / 1e6 AS since_last_run_s,
-            CASE WHEN LOWER(a.event) IN ({events}) THEN 1 WHEN a.event IS NOT NULL THEN 0 END AS is_pull_request,
+            CASE WHEN LOWER(a.event) IN {PULL_REQUESTS} THEN 1 WHEN a.event IS NOT NULL THEN 0 END AS is_pull_request,
             COALESCE(c.runs, 0) AS change_runs_count, c.run_no AS change_run_no,
             CASE WHEN a.author_id IS NOT NULL THEN COALESCE(u.runs, 0) END AS author_runs_count,
             u.failed_runs / CAST(u.runs AS DOUBLE) AS author_failure_rate

@@ -16,10 +16,9 @@ from datetime import datetime, timedelta
 import pandas as pd
 import pyarrow as pa
 
-from ml.features.queries import EPOCH, NEXT_RUN, Context, Engine, Queries
-from ml.spec import Interval
+from ml.features.queries import NEXT_RUN, Context, Engine, Queries
+from ml.spec import EPOCH, TRUNKS, Interval
 
-TRUNKS = ("main", "master", "trunk", "develop")
 DESCRIPTION = ("event", "branch", "workflow", "change_id", "author_id")
 
 
@@ -41,10 +40,6 @@ def prepare_runs(engine: Engine, queries: Queries, context: Context) -> None:
         _store_training_runs(engine, queries.interval)
     else:
         _store_given_runs(engine, queries, context)
-
-
-def _in(values: tuple[str, ...]) -> str:
-    return "(" + ", ".join(f"'{value}'" for value in values) + ")"
 
 
 def _store_runs(engine: Engine, context: Context) -> None:
@@ -70,7 +65,7 @@ def _author(value: str, context: Context) -> str:
 
 
 def _change_key(branch: str, change_id: str) -> str:
-    return f"COALESCE({change_id}, CASE WHEN LOWER({branch}) NOT IN {_in(TRUNKS)} THEN {branch} END)"
+    return f"COALESCE({change_id}, CASE WHEN LOWER({branch}) NOT IN {TRUNKS} THEN {branch} END)"
 
 
 def _store_executions(engine: Engine) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 import pandas as pd
@@ -11,8 +11,6 @@ import pyarrow as pa
 from ml.spec import Interval
 
 NEXT_RUN = "next"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-PULL_REQUESTS = ("pull_request", "pull_request_target", "pr", "merge_request", "merge_request_event")
 
 
 class Engine(Protocol):

@@ -35,6 +35,7 @@ def collect(engine: Engine, as_of: datetime) -> pd.DataFrame:
         of `COLUMNS`, numbers, NaN where nothing is known. Empty without failures.
     """
     known.store(engine, as_of)
+    _store_trials(engine)
     _store_failing(engine)
     _store_crowds(engine)
     _store_same_code(engine)
@@ -87,6 +88,26 @@ JOINS = """
     LEFT JOIN lone AS o ON o.suspect_no = f.suspect_no AND o.run_no = f.run_no
     LEFT JOIN same_code AS c ON c.suspect_no = f.suspect_no AND c.commit_sha = r.commit_sha
 """
+
+
+def _store_trials(engine: Engine) -> None:
+    """Executions of the tests that ever failed: no other test has a failure to explain."""
+    engine.store(
+        "suspect",
+        """
+        SELECT variant, test_id, CAST(ROW_NUMBER() OVER (ORDER BY variant, test_id) AS INTEGER) AS suspect_no,
+            REGEXP_REPLACE(test_id, '[.:/#][^.:/#]*$', '') AS container
+        FROM (SELECT DISTINCT variant, test_id FROM known_result WHERE failed = 1)
+        """,
+    )
+    engine.store(
+        "trial",
+        """
+        SELECT s.suspect_no, t.run_no, SUM(1 - t.failed) AS passes, SUM(t.failed) AS fails, MAX(t.failed) AS failed
+        FROM known_result AS t JOIN suspect AS s ON s.variant = t.variant AND s.test_id = t.test_id
+        GROUP BY s.suspect_no, t.run_no
+        """,
+    )
 
 
 def _store_failing(engine: Engine) -> None:

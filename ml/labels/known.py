@@ -6,14 +6,12 @@ Tables made here (times are microseconds since 1970 UTC):
 - ``known_result``: one row per executed result: run_no, attempt, variant, test_id, failed (0/1).
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import pandas as pd
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TRUNKS = "('main', 'master', 'trunk', 'develop')"
-PULL_REQUESTS = "('pull_request', 'pull_request_target', 'pr', 'merge_request', 'merge_request_event')"
+from ml.spec import EPOCH, PULL_REQUESTS, TRUNKS
 
 
 class Engine(Protocol):
@@ -87,21 +85,5 @@ def _store_results(engine: Engine) -> None:
         LEFT JOIN known_attempt AS k ON k.run_id = t.run_id AND k.attempt = t.attempt
         LEFT JOIN runs AS every ON every.run_id = t.run_id AND every.attempt = t.attempt
         WHERE t.outcome <> 'skipped' AND (k.run_id IS NOT NULL OR every.run_id IS NULL)
-        """,
-    )
-    engine.store(
-        "suspect",
-        """
-        SELECT variant, test_id, CAST(ROW_NUMBER() OVER (ORDER BY variant, test_id) AS INTEGER) AS suspect_no,
-            REGEXP_REPLACE(test_id, '[.:/#][^.:/#]*$', '') AS container
-        FROM (SELECT DISTINCT variant, test_id FROM known_result WHERE failed = 1)
-        """,
-    )
-    engine.store(
-        "trial",
-        """
-        SELECT s.suspect_no, t.run_no, SUM(1 - t.failed) AS passes, SUM(t.failed) AS fails, MAX(t.failed) AS failed
-        FROM known_result AS t JOIN suspect AS s ON s.variant = t.variant AND s.test_id = t.test_id
-        GROUP BY s.suspect_no, t.run_no
         """,
     )

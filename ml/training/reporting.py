@@ -17,7 +17,7 @@ from ml.training.fitting import Fitted, chance, predict
 from ml.training.periods import Period, period_rows
 
 SHARES = tuple(np.linspace(0, 1, 101))
-_ROWS_PER_CALL = 100_000  # bounds the memory of one call of a model, whose fixed cost is that of 2,000 rows
+_ROWS_PER_CALL = 100_000  # bounds the memory of one call of a model; a call for each feature costs seconds more
 IMPORTANCE_RUNS = 20
 THRESHOLD = "decision_threshold_"
 PREFIXES: Mapping[Period, str] = {"validate": "validation", "test": "test"}

@@ -6,7 +6,6 @@ than their one or two tasks gain. No code of ours: what a developer edits is rea
 """
 
 from importlib import import_module
-from importlib.util import find_spec
 
 from airflow.executors.local_executor import LocalExecutor
 
@@ -15,7 +14,7 @@ LIBRARIES = (
     "duckdb",
     "jinja2",
     "lxml.etree",
-    "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg",
     "mlflow.sklearn",
     "pandera.pandas",
     "psycopg2.extras",
@@ -40,9 +39,7 @@ class WarmLocalExecutor(LocalExecutor):
         super().start()
 
 
-def load() -> list[str]:
-    """Import what is installed of `LIBRARIES`; returns the names."""
-    found = [name for name in LIBRARIES if find_spec(name.partition(".")[0])]
-    for name in found:
+def load() -> None:
+    """Import `LIBRARIES`."""
+    for name in LIBRARIES:
         import_module(name)
-    return found

@@ -12,8 +12,8 @@ import pytest
 from ml import schemas
 from ml.engine import open_engine
 from ml.features import NEXT_RUN, Context, Queries, build_runs, run_outcomes
-from ml.features.facts import TRUNKS
 from ml.schemas import BuildRiskFrame, feature_descriptions
+from ml.spec import TRUNKS
 from tests.feature_builders import History, at, history, random_history, register, result, run
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,7 @@ from ml.spec import Batch, Parsed
 
 __all__ = ["Limits", "Progress", "Source", "find_batch", "open_source", "read_batch"]
 
-_READERS = {JUnit.name: junit.read, Tables.name: tables.read}
+_READERS = {junit.NAME: junit.read, Tables.name: tables.read}
 
 
 def open_source(history: Path, landing: Path, limits: Limits) -> Source:
@@ -50,7 +50,7 @@ def _open(folder: Path, landing: Path, limits: Limits, refused: Sequence[Refusal
             )
         return Tables(folder, landing)
     if has_manifest(folder):
-        return JUnit(folder, landing, limits, refused)
+        return JUnit(folder, landing, limits, {".": refused})
     raise SourceError(
         f"{folder} holds no CI history that can be read; expected runs.parquet and test_results.parquet in it, "
         "or test reports below folders with a manifest.json each (layouts: docs/history-layout.md)"

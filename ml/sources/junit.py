@@ -1,9 +1,10 @@
 """Source `junit`: folders of test reports, each run described by a `manifest.json` (docs/history-layout.md)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ml.errors import RefusedPayload
@@ -16,6 +17,7 @@ from ml.sources.run_folders import RunFolder, find_runs, with_listed
 from ml.sources.source import Limits, Progress
 from ml.spec import Batch, Interval, Parsed
 
+NAME = "junit"
 MAX_BATCH_RUNS = 500
 # About 200,000 results: a case takes some 200 bytes in reports without captured output.
 MAX_BATCH_BYTES = 40_000_000
@@ -40,10 +42,19 @@ class FoundRun:
 class JUnit:
     """Reads a folder of runs."""
 
-    name = "junit"
+    def __init__(
+        self,
+        history: Path,
+        landing: Path,
+        limits: Limits,
+        refused: Mapping[str, Sequence[Refusal]] = MappingProxyType({}),
+        name: str = NAME,
+    ) -> None:
+        """`refused` is what was refused of each folder below the history, ``.`` itself, before it came here.
 
-    def __init__(self, history: Path, landing: Path, limits: Limits, refused: Sequence[Refusal] = ()) -> None:
-        """`refused` is what was refused of the history before it came here."""
+        `name` is the source that the runs land under, where they came from a server.
+        """
+        self.name = name
         self._history = history.absolute()
         self._landing = landing
         self._limits = limits
@@ -59,7 +70,9 @@ class JUnit:
             SourceError: a file cannot be copied to the landing area.
         """
         places = find_runs(self._history)
-        places[-1].refused.extend(self._refused)
+        by_folder = {str(place.folder.relative_to(self._history)): place for place in places}
+        for folder, refused in self._refused.items():
+            by_folder[folder].refused.extend(refused)
         found = [self._describe(place) for place in places]
         found = [run for run in found if run.document is not None or run.place.reports or run.place.refused]
         dated = [run for run in found if run.started_at is not None and interval.contains(run.started_at)]

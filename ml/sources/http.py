@@ -1,0 +1,153 @@
+"""One way to ask a CI server: patient with a busy one, bounded against a hostile one, silent about secrets."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+
+from ml.errors import RefusedPayload, SourceError
+
+LOG = logging.getLogger(__name__)
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+ATTEMPTS = 5
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 60.0
+# An API answers pages of at most some 100 entries; the longest seen (job lists of GitHub) have under 2 MB.
+MAX_ANSWER_BYTES = 50_000_000
+CHUNK = 1 << 16
+_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+
+Sleep = Callable[[float], None]
+
+
+class PatientTransport(httpx.BaseTransport):
+    """Asks again where that may help: connection lost, body cut off, 429 and 5xx, with the server's own waiting time.
+
+    An answer is read whole before it is handed on (a cut body is a reason to ask again), up to `max_bytes`; `download`
+    streams instead. Waits are exponential with full jitter
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+
+    def __init__(
+        self,
+        inner: httpx.BaseTransport | None = None,
+        sleep: Sleep = time.sleep,
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        self._inner = inner or httpx.HTTPTransport()
+        self._sleep = sleep
+        self._max_bytes = max_bytes
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """One answer, after at most `ATTEMPTS` attempts; the last one's error or answer is handed on as it is."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                response = self._whole(request)
+            except httpx.TransportError as error:
+                if attempt == ATTEMPTS:
+                    raise
+                self._wait(request, type(error).__name__, _backoff(attempt))
+                continue
+            waiting = asked_wait(response)
+            is_busy = response.status_code in _AGAIN or waiting is not None
+            if not is_busy or attempt == ATTEMPTS or (waiting or 0) > LONGEST_WAIT_S:
+                return response
+            self._wait(request, str(response.status_code), _backoff(attempt) if waiting is None else waiting)
+        raise AssertionError("the last attempt returns or raises")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inner.close()
+
+    def _whole(self, request: httpx.Request) -> httpx.Response:
+        response = self._inner.handle_request(request)
+        response.request = request
+        if request.extensions.get("fourgate_stream"):
+            return response
+        try:
+            content = b"".join(bounded(response.iter_raw(), self._max_bytes, request.url.host))
+        finally:
+            response.close()
+        return httpx.Response(
+            response.status_code, headers=response.headers, stream=_Bytes(content), extensions=response.extensions
+        )
+
+    def _wait(self, request: httpx.Request, why: str, seconds: float) -> None:
+        LOG.info("%s answered %s; asking again in %.1f s", request.url.host, why, seconds)
+        self._sleep(seconds)
+
+
+class _Bytes(httpx.SyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+
+
+def asked_wait(response: httpx.Response) -> float | None:
+    """Seconds that a refusing server wants us to wait: `Retry-After`, or the reset of a used-up rate limit."""
+    if response.status_code not in (403, 429, 503):
+        return None
+    after = response.headers.get("retry-after", "")
+    if after.isdecimal():
+        return float(after)
+    if after:
+        try:
+            return max(0.0, (parsedate_to_datetime(after) - datetime.now(UTC)).total_seconds())
+        except (TypeError, ValueError):
+            return None
+    reset = response.headers.get("x-ratelimit-reset", response.headers.get("ratelimit-reset", ""))
+    used_up = response.headers.get("x-ratelimit-remaining", response.headers.get("ratelimit-remaining")) == "0"
+    return max(0.0, float(reset) - time.time()) if used_up and reset.isdecimal() else None
+
+
+def _backoff(attempt: int) -> float:
+    return random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))  # noqa: S311 -- no secret hangs on it
+
+
+def bounded(chunks: Iterator[bytes], most: int, host: str) -> Iterator[bytes]:
+    """The chunks, as long as they add up to at most `most` bytes.
+
+    Raises:
+        RefusedPayload: there are more (`payload_too_large`).
+    """
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > most:
+            raise RefusedPayload("payload_too_large", f"{host} sent more than {most} bytes")
+        yield chunk
+
+
+def download(client: httpx.Client, url: str, target: Path, max_bytes: int) -> None:
+    """Stream what `url` holds into the new file `target`; redirects leave the client's credentials behind.
+
+    Raises:
+        RefusedPayload: it is larger than `max_bytes` (`payload_too_large`).
+        httpx.HTTPStatusError: the server has no such thing (404, 410) or refuses.
+        SourceError: the body broke off again and again.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            request = client.build_request("GET", url, extensions={"fourgate_stream": True})
+            response = client.send(request, stream=True, follow_redirects=True)
+            try:
+                response.raise_for_status()
+                with target.open("wb") as file:
+                    for chunk in bounded(response.iter_bytes(CHUNK), max_bytes, response.url.host):
+                        file.write(chunk)
+                return
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            if attempt == ATTEMPTS:
+                raise SourceError(
+                    f"{httpx.URL(url).host} broke off the download of {httpx.URL(url).path} {ATTEMPTS} times "
+                    f"({type(error).__name__}); collect again when the network is steady"
+                ) from error

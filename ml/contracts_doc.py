@@ -17,6 +17,7 @@ _TYPES = {
     "Int64": "integer",
     "float64": "number",
     "bool": "boolean",
+    "boolean": "boolean",
     "datetime64[us, UTC]": "UTC timestamp, µs",
 }
 _INTRODUCTION = """# Data contracts

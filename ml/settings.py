@@ -7,9 +7,10 @@ A secret may stand in a file instead: ``FOURGATE_WAREHOUSE_DSN_FILE`` names it.
 
 import difflib
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
@@ -19,6 +20,7 @@ from ml.errors import SettingsError
 
 PREFIX = "FOURGATE_"
 FILE = "_FILE"
+TOKEN = "TOKEN_"  # noqa: S105 -- begins FOURGATE_TOKEN_<SOURCE>, the name of a source's secret
 MAX_SECRET_BYTES = 10_000
 MODELS = ("test_selection", "build_risk")
 GATES = ("data_quality", "statistical", "stability", "consistency")
@@ -43,6 +45,9 @@ class Settings(BaseSettings):
     airflow_url: str = Field("", description="address of the Airflow pages, e.g. http://127.0.0.1:8080; for links only")
     history: str = Field(
         "", description="history folder, zip or tar to collect; empty = the simulated history in <home>/simulated"
+    )
+    sources: Path = Field(
+        Path("fourgate.toml"), description="file that names the CI servers to collect from; need not be there"
     )
     engine: Literal["duckdb", "spark"] = Field(
         "duckdb", description="query engine: duckdb, or spark (uv sync --group spark)"
@@ -153,6 +158,58 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(_explain(error)) from error
 
 
+def source_token(source: str, environ: Mapping[str, str] | None = None) -> SecretStr:
+    """The secret of a source, for `shop-ci` in ``FOURGATE_TOKEN_SHOP_CI`` of the environment or ``.env``; else empty.
+
+    Raises:
+        SettingsError: its file cannot be read.
+    """
+    name = token_name(source)
+    for given in (os.environ if environ is None else environ, dotenv_values(".env")):
+        if found := read_secret(name, given):
+            return SecretStr(found)
+    return SecretStr("")
+
+
+def local_tokens() -> dict[str, str]:
+    """Variables of ``.env`` that hold secrets of sources, or name their files."""
+    return {name: value for name, value in dotenv_values(".env").items() if name.startswith(PREFIX + TOKEN) and value}
+
+
+def token_name(source: str) -> str:
+    """Name of the variable that holds the secret of a source."""
+    return f"{PREFIX}{TOKEN}{source.upper().replace('-', '_')}"
+
+
+def source_names(settings: Settings) -> tuple[str, ...]:
+    """Names of the configured sources, in their order; `ml.sources.configured` says what is wrong with the rest.
+
+    Raises:
+        SettingsError: the file is no TOML.
+    """
+    return tuple(read_sources(settings.sources))
+
+
+def read_sources(file: Path) -> dict[str, Any]:
+    """The tables ``[source.NAME]`` of a file, by name; empty where there is no file.
+
+    Raises:
+        SettingsError: the file cannot be read or is no TOML; names the line.
+    """
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from error
+    if unknown := sorted(set(document) - {"source"}):
+        raise SettingsError(f"{file}: {unknown[0]!r} is not known; right would be tables called [source.NAME]")
+    found = document.get("source", {})
+    if not isinstance(found, dict) or not all(isinstance(table, dict) for table in found.values()):
+        raise SettingsError(f"{file}: source is no table; right would be tables called [source.NAME]")
+    return found
+
+
 def home_only(environ: Mapping[str, str] | None = None) -> Settings:
     """Defaults with the configured home: enough to stop what runs there, however wrong the other settings are."""
     environ = os.environ if environ is None else environ
@@ -188,7 +245,11 @@ def _content(variable: str, path: Path) -> str:
 
 def _named(values: Mapping[str, str | None]) -> dict[str, str]:
     """Our variables of one source; a secret's file is read, so that which source wins does not depend on the form."""
-    found = {name: value or "" for name, value in values.items() if name.startswith(PREFIX)}
+    found = {
+        name: value or ""
+        for name, value in values.items()
+        if name.startswith(PREFIX) and not name.startswith(PREFIX + TOKEN)
+    }
     for name in SECRETS:
         if found.get(name + FILE):
             found[name] = read_secret(name, found)

@@ -29,6 +29,7 @@ def runs(*rows: tuple[str, str], project: str = "shop", attempt: int = 1) -> pd.
             "started_at": pd.to_datetime([start for _, start in rows], utc=True),
             "finished_at": pd.Series([pd.NaT] * len(rows), dtype="datetime64[us, UTC]"),
             "status": "completed",
+            "is_fork": pd.array([None] * len(rows), dtype="boolean"),
         }
     )
     return frame.astype({"started_at": "datetime64[us, UTC]"})

@@ -2,7 +2,6 @@
 
 import getpass
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,38 +25,6 @@ def _known(model: str) -> str:
 
 Model = Annotated[str, typer.Option(help=f"One of: {', '.join(MODELS)}.", callback=_known)]
 Project = Annotated[str, typer.Option(help="Only this project. Default: every project in the lake.")]
-HistoryFolder = Annotated[Path | None, typer.Argument(help="History folder. Default: FOURGATE_HISTORY.")]
-
-
-@app.command()
-def collect(
-    history: HistoryFolder = None, since: str = "", until: str = "", as_of: AsOf = "", as_json: AsJson = False
-) -> None:
-    """Land a history, hold it against its contracts and append it to the lake. Twice changes nothing."""
-    from ml.stages import collection, contracts
-    from ml.stages.opening import to_span
-
-    settings = load_settings()
-    moment = _now(as_of)
-    with progress(as_json) as bar:
-        task = bar.add_task("landing", total=None)
-        span = to_span(since, until)
-        batches = collection.fetch(
-            settings,
-            str(history.absolute()) if history else "",
-            span,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
-        task = bar.add_task("validating", total=len(batches))
-        checked = []
-        for batch in batches:
-            checked.append(collection.validate(settings, batch, moment))
-            bar.advance(task)
-    show({"validated": checked, **collection.append(settings, checked)}, as_json)
-    refused = [(batch["batch_id"], reason, rows) for batch in checked for reason, rows in batch["reasons"].items()]
-    if refused and not as_json:
-        console.print(grid("Refused rows", ("batch", "reason", "rows"), refused))
-    contracts.require_contracts(checked)
 
 
 @app.command()
@@ -65,7 +32,7 @@ def validate(batch_id: str, as_of: AsOf = "", as_json: AsJson = False) -> None:
     """Hold a landed batch against today's contracts again and append the rows that are accepted now (replay)."""
     from ml.stages import collection
 
-    show(collection.replay(load_settings(), batch_id, _now(as_of)), as_json)
+    show(collection.replay(load_settings(), batch_id, now(as_of)), as_json)
 
 
 @app.command()
@@ -267,10 +234,11 @@ def _projects(settings: Settings, only: str) -> list[str]:
 
 def _moment(settings: Settings, text: str) -> datetime | None:
     """The given moment; else in wall-clock mode the wall clock; else None: the stage takes the end of the data."""
-    return _now(text) if settings.clock == "wall" else _given(text)
+    return now(text) if settings.clock == "wall" else _given(text)
 
 
-def _now(text: str) -> datetime:
+def now(text: str) -> datetime:
+    """The moment given, else that of the wall clock."""
     return _given(text) or clock.now()
 
 

@@ -12,7 +12,7 @@ from ml.cli import app
 from ml.cli.output import console, plain
 from ml.cli.watch import Watch
 from ml.errors import SettingsError, SourceError, StackError
-from ml.settings import MODELS, Settings, home_only, load_settings, read_secret
+from ml.settings import MODELS, Settings, home_only, load_settings, read_secret, source_names
 from ml.stack.postgres import ensure_database
 from ml.stack.services import Stack
 
@@ -67,7 +67,7 @@ def run(history: History = None) -> None:
 
     began = time.monotonic()
     settings = load_settings()
-    folder = _history(settings, history)
+    form = _form(settings, history)
     stack = _start(settings)
     api = stack.airflow_api()
     stages = ("detect_drift", "train", "publish")
@@ -75,7 +75,7 @@ def run(history: History = None) -> None:
     for dag_id in dag_ids:
         api.wait_for_dag(dag_id, timeout_s=180)
     watch = Watch(api, dag_ids)
-    watch.run("collect_ci_data", {"history": str(folder)})
+    watch.run("collect_ci_data", form)
     for model in MODELS:
         if not watch.was_started_by_asset(f"train_{model}"):  # drift of the new history may have started it already
             watch.run(f"train_{model}", {})
@@ -91,18 +91,22 @@ def run(history: History = None) -> None:
         )
 
 
-def _history(settings: Settings, history: Path | None) -> Path:
+def _form(settings: Settings, history: Path | None) -> dict[str, str]:
+    """What is collected: the history given or configured, else the CI servers, else a simulated history."""
     from ml.stages import simulation
 
     if history is None and not settings.history:
+        if servers := source_names(settings):
+            console.print(f"collecting from {', '.join(map(plain, servers))}")
+            return {}
         console.print("no history given: simulating one (deterministic, no network)")
-        return simulation.write_simulation(settings)
+        return {"history": str(simulation.write_simulation(settings))}
     folder = (history or Path(settings.history)).absolute()
     if not folder.exists():
         raise SourceError(
             f"there is no folder or archive {folder}; see docs/getting-started.md for the layouts of a history"
         )
-    return folder
+    return {"history": str(folder)}
 
 
 def _start(settings: Settings) -> Stack:

@@ -31,6 +31,7 @@ _ARROW = {
     "Int64": pa.int64(),
     "float64": pa.float64(),
     "bool": pa.bool_(),
+    "boolean": pa.bool_(),
     "datetime64[us, UTC]": pa.timestamp("us", "UTC"),
 }
 

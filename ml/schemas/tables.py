@@ -39,6 +39,10 @@ class Runs(pa.DataFrameModel):
     started_at: Series[Utc] = field(NOT_TOO_EARLY, description="start of the run")
     finished_at: Series[Utc] = field(nullable=True, description="end of the run; null where the CI system does not say")
     status: Series[str] = field(*TEXT_RULES, nullable=True, description="the CI system's verdict")
+    is_fork: Series[pd.BooleanDtype] = field(
+        nullable=True,
+        description="whether the change comes from a fork, so that nobody vouches for what its run reports",
+    )
 
     @pa.dataframe_check(name="finished_before_started", description="finished_at is not before started_at")
     @classmethod

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ml.errors import SourceError
-from ml.sources import junit, tables
+from ml.sources import configured, junit, tables
 from ml.sources.archive import Archive
+from ml.sources.ci_server import CiServer, Finding
 from ml.sources.junit import JUnit
 from ml.sources.landing import find as find_batch
 from ml.sources.refusals import Refusal
@@ -17,9 +18,9 @@ from ml.sources.source import Limits, Progress, Source
 from ml.sources.tables import Tables
 from ml.spec import Batch, Parsed
 
-__all__ = ["Limits", "Progress", "Source", "find_batch", "open_source", "read_batch"]
+__all__ = ["CiServer", "Finding", "Limits", "Progress", "Source", "find_batch", "open_source", "read_batch"]
 
-_READERS = {junit.NAME: junit.read, Tables.name: tables.read}
+_READERS = {junit.NAME: junit.read, Tables.name: tables.read, **dict.fromkeys(configured.KINDS, junit.read)}
 
 
 def open_source(history: Path, landing: Path, limits: Limits) -> Source:

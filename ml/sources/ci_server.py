@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
@@ -67,6 +67,7 @@ class ServerOptions(BaseModel):
         history_days: How far back the first collection goes.
         overlap_days: How far before the end of what is collected each further collection begins again: for runs that
             were still running then, and for later attempts of runs.
+        silent_days: A collection fails when there has been no run for longer than this; 0 = never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +76,7 @@ class ServerOptions(BaseModel):
     url: HttpUrl
     history_days: float = Field(90, gt=0, le=3_650)
     overlap_days: float = Field(3, ge=0, le=90)
+    silent_days: float = Field(14, ge=0, le=3_650)
 
 
 class Server(Protocol):
@@ -82,6 +84,11 @@ class Server(Protocol):
 
     kind: str
     project: str
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None:
+        """Close the connections."""
 
     def find(self, interval: Interval) -> Iterator[ServerRun]:
         """Every attempt of the runs that started in `interval`, in the order of their start.

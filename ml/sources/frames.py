@@ -24,7 +24,7 @@ class RowsOfRuns:
     """Collects the rows of a batch, run by run; changed files that repeat an earlier row are left out.
 
     Frames: strings are object with None, `attempt` int64, moments datetime64[us, UTC], `duration_s` float64,
-    `imputed` bool, `added`/`deleted` Int64; in `test_results`, `project`, `variant`, `test_id` and `outcome` are
+    `imputed` bool, `is_fork` boolean, `added`/`deleted` Int64; in `test_results`, `project`, `variant`, `test_id` and `outcome` are
     category, because few values stand in many rows.
     """
 
@@ -57,7 +57,7 @@ class RowsOfRuns:
         frame = pd.DataFrame(self._runs, columns=RUN_COLUMNS, dtype=object)
         for name in ("started_at", "finished_at"):
             frame[name] = moments([run[name] for run in self._runs])
-        return frame.astype({"attempt": "int64"})
+        return frame.astype({"attempt": "int64", "is_fork": "boolean"})
 
     def _file_frame(self) -> pd.DataFrame:
         frame = pd.DataFrame(self._files, columns=FILE_COLUMNS, dtype=object)

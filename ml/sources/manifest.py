@@ -15,7 +15,7 @@ NAME = "manifest.json"
 REQUIRED = ("run_id", "project", "commit_sha", "started_at")
 TEXTS = ("project", "run_id", "workflow", "event", "branch", "commit_sha", "change_id", "author_id", "status")
 MOMENTS = ("started_at", "finished_at")
-KEPT = (*TEXTS[:7], "status", "attempt", *MOMENTS, "changed_files", "reports")
+KEPT = (*TEXTS[:7], "status", "attempt", *MOMENTS, "is_fork", "changed_files", "reports")
 MAX_INTEGER = 2**63 - 1
 
 Document = dict[str, Any]
@@ -96,6 +96,7 @@ def to_facts(document: Document) -> RunFacts:
     run: dict[str, Any] = {name: _text(document, name, problems) for name in TEXTS}
     run |= {name: _moment(document, name, problems) for name in MOMENTS}
     run["attempt"] = _attempt(document, problems)
+    run["is_fork"] = _flag(document, "is_fork", problems)
     facts.refused = [Refusal(p.reason, p.value, p.column, contract="runs") for p in problems]
     if not facts.refused:
         facts.run = run
@@ -149,6 +150,14 @@ def _attempt(document: Document, problems: list[Refusal]) -> int:
         return int(value)
     problems.append(Refusal("not_an_integer", as_value(value), "attempt"))
     return 1
+
+
+def _flag(document: Document, name: str, problems: list[Refusal]) -> bool | None:
+    value = document.get(name)
+    if value is None or isinstance(value, bool):
+        return value
+    problems.append(Refusal("not_a_boolean", as_value(value), name))
+    return None
 
 
 def _is_integer(value: object) -> bool:

@@ -20,6 +20,7 @@ _DTYPES: dict[str, Any] = {
     "attempt": "int64",
     "duration_s": "float64",
     "imputed": "bool",
+    "is_fork": "boolean",
     "added": "Int64",
     "deleted": "Int64",
     "started_at": "datetime64[us, UTC]",

@@ -35,6 +35,7 @@ COLUMNS: dict[str, dict[str, Kind]] = {
         "started_at": Kind.MOMENT,
         "finished_at": Kind.MOMENT,
         "status": Kind.TEXT,
+        "is_fork": Kind.FLAG,
     },
     "test_results": {
         "run_id": Kind.TEXT,

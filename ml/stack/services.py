@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from ml.settings import FILE, PREFIX, SECRETS, Settings
+from ml.settings import FILE, PREFIX, SECRETS, Settings, local_tokens
 from ml.stack.airflow_api import AirflowApi
 from ml.stack.postgres import EmbeddedPostgres
 
@@ -171,13 +171,13 @@ def prepare(settings: Settings) -> Stack:
 def _given(settings: Settings) -> dict[str, str]:
     """The settings that differ from their defaults, as variables that mean the same in any folder."""
     values: dict[str, str] = {}
-    for name in sorted(settings.model_fields_set):
+    for name in sorted({*settings.model_fields_set, "sources"}):  # its default is a file of the caller's folder
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
         is_folder = isinstance(value, Path) or (name in {"history", "lake_uri"} and value and "://" not in value)
         values[PREFIX + name.upper()] = str(Path(value).absolute() if is_folder else value)
-    return {name: value for name, value in values.items() if value and name != ADMIN_DSN}
+    return {name: value for name, value in {**local_tokens(), **values}.items() if value and name != ADMIN_DSN}
 
 
 def _no_proxy() -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Collecting: source -> landing -> contracts -> lake."""
+"""Collecting: landing -> contracts -> lake; `ml.stages.fetching` comes before."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,43 +15,18 @@ from ml.errors import SourceError
 from ml.lake import FIRST_VERSIONS, Appended, Lake
 from ml.schemas import KEYS
 from ml.settings import Settings
-from ml.spec import Batch, Interval, Snapshot
+from ml.spec import Batch, Snapshot
 from ml.stages import data_docs
 from ml.stages.contracts import require_contracts
+from ml.stages.fetching import landing, source_limits
 from ml.stages.opening import folder_of, open_lake, open_warehouse, replacing, room_for, to_span
-from ml.stages.simulation import simulated_folder
 from ml.warehouse import BatchRecord, Warehouse
 
 LOCK_TIMEOUT_S = 600.0
-MB = 1_000_000
 MAX_AGE = timedelta(hours=48)
 STAGED = (*KEYS, "rejected_rows")
 REFUSAL = ["contract", "column", "reason", "value", "row", "payload"]
 REPLAY = "@"  # between a batch's id and the moment of its replay, in the id of the replayed batch
-
-
-def fetch(
-    settings: Settings,
-    history: str = "",
-    span: Interval | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Land the payloads of a history; returns one reference per batch that is not in the lake yet, in time order.
-
-    Without a history given or configured, the simulated one is taken if it was written; else there is nothing to do.
-
-    Raises:
-        SourceError: the folder is missing or has no known layout.
-    """
-    folder = Path(history or settings.history or simulated_folder(settings))
-    if not history and not settings.history and not folder.exists():
-        return []
-    source = sources.open_source(folder, settings.home.absolute() / "landing", _limits(settings))
-    span = span or Interval()
-    landed = list(source.fetch(span, on_progress))
-    with open_warehouse(settings) as warehouse:
-        new = [batch for batch in landed if warehouse.find_batch(batch.batch_id) is None]
-    return [{**asdict(batch), "since": _text(span.start), "until": _text(span.end)} for batch in new]
 
 
 def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) -> dict[str, Any]:
@@ -61,7 +36,7 @@ def validate(settings: Settings, reference: Mapping[str, Any], as_of: datetime) 
         the reference with row counts, the data-quality score (0..1), `passed` and the address of its Data Docs.
     """
     batch = _batch(reference)
-    parsed = sources.read_batch(batch, _limits(settings))
+    parsed = sources.read_batch(batch, source_limits(settings))
     with open_warehouse(settings) as warehouse:
         known = _known_runs(open_lake(settings), warehouse.head(), batch.project)
         usual = _usual(warehouse, batch.project, settings)
@@ -144,7 +119,7 @@ def replay(settings: Settings, batch_id: str, as_of: datetime) -> dict[str, Any]
     Raises:
         ContractError: the batch as a whole breaks its contract; nothing is appended.
     """
-    batch = sources.find_batch(settings.home.absolute() / "landing", batch_id)
+    batch = sources.find_batch(landing(settings), batch_id)
     checked = validate(settings, {**asdict(batch), "since": None, "until": None}, as_of)
     require_contracts([checked])
     replayed = f"{batch_id}{REPLAY}{as_of:%Y%m%dT%H%M%S}"
@@ -211,10 +186,6 @@ def _batch(reference: Mapping[str, Any]) -> Batch:
     return Batch(**{name: reference[name] for name in Batch.__slots__})
 
 
-def _limits(settings: Settings) -> sources.Limits:
-    return sources.Limits(settings.max_payload_mb * MB, settings.author_salt.get_secret_value())
-
-
 def _known_runs(lake: Lake, head: Snapshot | None, project: str) -> pd.DataFrame | None:
     if head is None:
         return None
@@ -234,7 +205,3 @@ def _usual(warehouse: Warehouse, project: str, settings: Settings) -> BatchHisto
 
 def _reasons(rejected: pd.DataFrame, most: int = 20) -> dict[str, int]:
     return {str(reason): int(count) for reason, count in rejected["reason"].value_counts().head(most).items()}
-
-
-def _text(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

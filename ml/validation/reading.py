@@ -126,6 +126,7 @@ _READERS: dict[str, tuple[Callable[["pd.Series[Any]"], "pd.Series[Any]"], str]] 
     "Int64": (_integer, "not_an_integer"),
     "float64": (_number, "not_a_number"),
     "bool": (_boolean, "not_a_boolean"),
+    "boolean": (_boolean, "not_a_boolean"),
     "datetime64[us, UTC]": (_moment, "not_a_timestamp"),
 }
 

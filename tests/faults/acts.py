@@ -9,7 +9,7 @@ from typing import Any
 from ml.models import test_selection
 from ml.settings import GATES, Settings
 from ml.spec import Check, Status, Verdict
-from ml.stages import collection, preparation, retraining, serving
+from ml.stages import collection, fetching, preparation, retraining, serving
 from ml.stages.opening import to_span
 
 MODEL = "test_selection"
@@ -28,7 +28,7 @@ def declare_cheap_candidates(assign: Callable[[object, str, object], None] = set
 
 
 def collect(settings: Settings, history: str, since: str, until: str) -> None:
-    batches = collection.fetch(settings, history, to_span(since, until))
+    batches = fetching.fetch_history(settings, history, to_span(since, until))
     collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 

@@ -23,7 +23,7 @@ from ml.cli import app, pipeline
 from ml.legible import UNPRINTABLE, legible
 from ml.settings import GATES, MODELS, PREFIX, Settings, load_settings
 from ml.sources.simulator import World, simulate
-from ml.stages import collection, opening, preparation, retraining, serving
+from ml.stages import collection, fetching, opening, preparation, retraining, serving
 from tests.faults import acts
 from tests.faults.builders import few_runs_gates
 from tests.postgres import PIPELINE_PASSWORD, Postgres
@@ -119,7 +119,7 @@ def test_hostile_text_comes_out_of_the_whole_pipeline_as_it_went_in_and_does_not
     for name, value in environment.items():
         monkeypatch.setenv(PREFIX + name, value)
     settings = load_settings()
-    batches = collection.fetch(settings, str(tmp_path / "history"))
+    batches = fetching.fetch_history(settings, str(tmp_path / "history"))
     collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
     _the_lake_has_every_text_as_it_was(settings, given)
     _refused_texts_are_kept_and_harmless(settings)

@@ -16,6 +16,7 @@ from ml.sources.simulator import History, World, simulate, write_history
 from ml.stages import (
     collection,
     evidence,
+    fetching,
     maintenance,
     opening,
     preparation,
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.integration
 
 
 def collect(settings: Settings, folder: Path) -> dict[str, Any]:
-    batches = collection.fetch(settings, str(folder))
+    batches = fetching.fetch_history(settings, str(folder))
     return collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 

@@ -16,7 +16,7 @@ from ml.registry import registered_name
 from ml.settings import Settings
 from ml.sources.simulator import World, simulate, write_history
 from ml.spec import Interval, ModelVersion
-from ml.stages import collection, reporting, serving, verification
+from ml.stages import collection, fetching, reporting, serving, verification
 from ml.stages.opening import open_warehouse
 from ml.warehouse import PIPELINE_ROLE, READER_ROLE, Rollback, migrate
 from tests.postgres import PIPELINE_PASSWORD, READER_PASSWORD, Postgres, run_sql
@@ -95,7 +95,7 @@ def test_the_present_code_migrates_collects_publishes_and_verifies_what_the_firs
     assert old is not None
     assert "failure_labels" not in old.versions
     write_history(simulate(WORLD), tmp_path / "history")
-    batches = collection.fetch(first_release, str(tmp_path / "history"), Interval(old.data_until, None))
+    batches = fetching.fetch_history(first_release, str(tmp_path / "history"), Interval(old.data_until, None))
     collected = collection.append(first_release, [collection.validate(first_release, batch, NOW) for batch in batches])
     assert collected["new_rows"] > 0
     assert broken(first_release) == []

@@ -166,7 +166,7 @@ class _Record:
         files = pd.DataFrame(self._files, columns=columns(ChangedFiles))
         return History(
             world=world,
-            runs=runs,
+            runs=runs.astype({"is_fork": "boolean"}),
             test_results=results,
             changed_files=files.astype({"added": "Int64", "deleted": "Int64"}),
             failures=pd.DataFrame(self._failures, columns=FAILURE_COLUMNS).astype({"path": object}),

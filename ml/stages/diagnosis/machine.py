@@ -15,6 +15,7 @@ import psutil
 from ml.errors import SettingsError
 from ml.gates.thresholds import load_thresholds
 from ml.settings import MODELS
+from ml.sources.configured import load as load_sources
 from ml.stages.diagnosis.finding import Finding, Health, Patient
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +36,11 @@ def settings(patient: Patient) -> Iterator[Finding]:
             load_thresholds(values.gates_file, model)
     except SettingsError as error:
         yield Finding("settings", Health.WRONG, str(error), "correct the file that FOURGATE_GATES_FILE names")
+        return
+    try:
+        load_sources(values.sources)
+    except SettingsError as error:
+        yield Finding("settings", Health.WRONG, str(error), "correct the file that FOURGATE_SOURCES names")
         return
     if values.history and not Path(values.history).exists():
         told = f"there is no history {values.history}"

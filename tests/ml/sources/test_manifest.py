@@ -31,6 +31,7 @@ def test_a_minimal_manifest_is_a_run_with_attempt_1_and_nulls() -> None:
         "started_at": datetime(2026, 1, 1, tzinfo=UTC),
         "finished_at": None,
         "status": None,
+        "is_fork": None,
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from ml.settings import Settings
-from ml.stages import collection
+from ml.stages import collection, fetching
 from ml.stages.opening import open_lake, open_warehouse
 from tests.history_builders import write_report, write_run
 from tests.lake_builders import stored
@@ -25,7 +25,7 @@ def settings(postgres: Postgres, tmp_path: Path) -> Settings:
 
 
 def collect(settings: Settings, history: Path) -> dict[str, Any]:
-    batches = collection.fetch(settings, str(history))
+    batches = fetching.fetch_history(settings, str(history))
     return collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 
@@ -59,7 +59,7 @@ def test_an_announced_run_that_comes_back_finished_is_news_but_no_added_row(sett
     assert second[1] == datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
     lake = open_lake(settings)
     assert stored(lake, "runs", lake.versions()["runs"], ["run_id", "status"]) == [("r0", None), ("r1", "passed")]
-    assert collection.fetch(settings, str(history)) == []
+    assert fetching.fetch_history(settings, str(history)) == []
 
 
 def test_results_that_come_with_the_finished_run_are_new(settings: Settings, history: Path) -> None:
@@ -73,7 +73,7 @@ def test_results_that_come_with_the_finished_run_are_new(settings: Settings, his
 def test_a_project_that_cannot_name_a_folder_is_refused_row_by_row(settings: Settings, tmp_path: Path) -> None:
     history = tmp_path / "other"
     write_report(write_run(history / "bad", "r1", START, project="p" * 81, finished_at=FINISH) / "linux" / "t.xml")
-    (batch,) = collection.fetch(settings, str(history))
+    (batch,) = fetching.fetch_history(settings, str(history))
     checked = collection.validate(settings, batch, NOW)
     assert checked["accepted"] == {"runs": 0, "test_results": 0, "changed_files": 0}
     assert checked["reasons"] == {"unusable_project": 2}
@@ -83,7 +83,7 @@ def test_a_replay_of_a_batch_stores_no_refusal_twice(settings: Settings, history
     for number in range(100):
         write_report(history / "r0" / "linux" / f"{number}.xml", str(number))
     write_run(history / "r1", "r1", START, changed_files=[{"path": "a.py", "added": -1, "deleted": 0}])
-    (batch,) = collection.fetch(settings, str(history))
+    (batch,) = fetching.fetch_history(settings, str(history))
     collection.append(settings, [collection.validate(settings, batch, NOW)])
     for day in (1, 2):
         replayed = collection.replay(settings, batch["batch_id"], NOW + timedelta(days=day))

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from ml.errors import NotEnoughData
 from ml.settings import Settings
-from ml.stages import collection, flakiness
+from ml.stages import collection, fetching, flakiness
 from tests.history_builders import write_report, write_run
 from tests.postgres import Postgres
 
@@ -27,7 +27,7 @@ def settings(postgres: Postgres, tmp_path: Path) -> Settings:
         for test in ("steady", "calm"):
             write_report(run / "linux" / f"{test}.xml", test)
     settings = Settings(home=tmp_path / "home", warehouse_dsn=SecretStr(postgres.pipeline_dsn))
-    batches = collection.fetch(settings, str(history))
+    batches = fetching.fetch_history(settings, str(history))
     collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
     return settings
 

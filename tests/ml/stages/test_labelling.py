@@ -13,7 +13,7 @@ from ml import labels
 from ml.errors import NotEnoughData
 from ml.settings import Settings
 from ml.spec import Snapshot
-from ml.stages import collection, labelling, maintenance
+from ml.stages import collection, fetching, labelling, maintenance
 from ml.stages.opening import head, open_lake, open_warehouse
 from tests.history_builders import write_report, write_run
 from tests.postgres import Postgres, run_sql
@@ -37,7 +37,7 @@ def execute(history: Path, number: int, outcome: str, commit: str = "") -> None:
 
 
 def collect(settings: Settings, history: Path) -> None:
-    batches = collection.fetch(settings, str(history))
+    batches = fetching.fetch_history(settings, str(history))
     collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 

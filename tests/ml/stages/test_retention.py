@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from ml.settings import Settings
-from ml.stages import collection, data_docs, retention
+from ml.stages import collection, data_docs, fetching, retention
 from ml.stages.opening import folder_of, key_of, open_warehouse
 from ml.warehouse.session import Session
 from tests.history_builders import write_report, write_run
@@ -124,11 +124,11 @@ def test_a_batch_whose_payloads_went_is_not_collected_again(settings: Settings, 
     limited = settings.model_copy(update={"keep_payloads_days": 1})
     later = datetime.now(UTC) + timedelta(days=400)
     assert retention.clean_working_files(limited, later)["kinds"]["payloads"]["removed"] == 1
-    assert collection.fetch(settings, str(tmp_path / "history")) == []
+    assert fetching.fetch_history(settings, str(tmp_path / "history")) == []
 
 
 def collect(settings: Settings, history: Path) -> dict[str, Any]:
-    batches = collection.fetch(settings, str(history))
+    batches = fetching.fetch_history(settings, str(history))
     return collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 
@@ -139,7 +139,7 @@ def test_data_docs_are_listed_newest_first_until_their_retention_ends(settings: 
         )
         for test in ("a", "b", "c", "d"):
             write_report(run / "linux" / f"{test}.xml", test)
-        batches = collection.fetch(settings, str(tmp_path / f"h{number}"))
+        batches = fetching.fetch_history(settings, str(tmp_path / f"h{number}"))
         collection.append(settings, [collection.validate(settings, one, NOW + timedelta(number)) for one in batches])
     listed = data_docs.history(settings)
     assert [(one["project"], one["accepted"]["test_results"]) for one in listed] == [("<b>p2", 4), ("<b>p1", 4)]

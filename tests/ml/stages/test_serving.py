@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from ml.settings import Settings
-from ml.stages import collection, serving
+from ml.stages import collection, fetching, serving
 from ml.stages.opening import head, open_warehouse
 from ml.stages.serving import _runs_to_publish
 from tests.history_builders import write_run
@@ -26,7 +26,7 @@ def settings(postgres: Postgres, tmp_path: Path) -> Settings:
     settings = Settings(
         home=tmp_path / "home", warehouse_dsn=SecretStr(postgres.pipeline_dsn), clock="wall", publish_runs=1
     )
-    batches = collection.fetch(settings, str(history))
+    batches = fetching.fetch_history(settings, str(history))
     collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
     return settings
 

@@ -28,6 +28,7 @@ RUN = {
     "started_at": pd.Timestamp("2026-02-27T10:00:00Z"),
     "finished_at": pd.Timestamp("2026-02-27T10:30:00Z"),
     "status": "failed",
+    "is_fork": False,
 }
 
 RESULT = {

@@ -1,0 +1,162 @@
+"""Commands that collect, and that add and test the CI servers to collect from."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress, TaskID
+
+from ml.cli import app, clock
+from ml.cli.output import console, grid, plain, progress, show
+from ml.cli.pipeline import AsJson, AsOf, now
+from ml.errors import FourgateError, SettingsError
+from ml.settings import load_settings, source_names, token_name
+
+if TYPE_CHECKING:
+    from ml.settings import Settings
+    from ml.stages.fetching import Request
+
+What = Annotated[
+    str, typer.Argument(help="History folder or archive, or a source of fourgate.toml. Default: all that is set.")
+]
+Name = Annotated[str, typer.Argument(help="Name of the source: small letters, digits and hyphens.")]
+
+source_app = typer.Typer(no_args_is_help=True, help="The CI servers to collect from: `fourgate.toml`.")
+app.add_typer(source_app, name="source")
+
+
+@app.command()
+def collect(what: What = "", since: str = "", until: str = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
+    """Land what is new, hold it against its contracts and append it to the lake. Twice changes nothing.
+
+    A source that fails does not keep the others from the lake; its error comes last.
+    """
+    from ml.stages import collection, contracts, fetching
+    from ml.stages.opening import to_span
+
+    settings, moment = load_settings(), now(as_of)
+    folder = str(Path(what).absolute()) if what and what not in source_names(settings) else ""
+    only = fetching.HISTORY if folder else what
+    names = [only] if only else fetching.names(settings)
+    requests = [fetching.Request(name, moment, to_span(since, until), history=folder) for name in names]
+    with progress(as_json) as bar:
+        batches, failures = _fetch(settings, requests, bar)
+        task = bar.add_task("validating", total=len(batches))
+        checked = []
+        for batch in batches:
+            checked.append(collection.validate(settings, batch, moment))
+            bar.advance(task)
+    show({"validated": checked, **collection.append(settings, checked)}, as_json)
+    refused = [(batch["batch_id"], reason, rows) for batch in checked for reason, rows in batch["reasons"].items()]
+    if refused and not as_json:
+        console.print(grid("Refused rows", ("batch", "reason", "rows"), refused))
+    for failure in failures:
+        raise failure
+    contracts.require_contracts(checked)
+
+
+def _fetch(
+    settings: "Settings", requests: "Sequence[Request]", bar: Progress
+) -> tuple[list[dict[str, Any]], list[FourgateError]]:
+    """Batches of all sources, and the errors of those that failed."""
+    from ml.stages import fetching
+
+    batches: list[dict[str, Any]] = []
+    failures: list[FourgateError] = []
+    for request in requests:
+        task = bar.add_task(f"landing {plain(request.name)}", total=None)
+        try:
+            batches += fetching.fetch(settings, request, partial(_advance, bar, task))
+        except FourgateError as error:
+            failures.append(error)
+    return batches, failures
+
+
+def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
+
+
+@source_app.command("list")
+def list_sources(as_json: AsJson = False) -> None:
+    """Show every source, and where its secret would come from."""
+    from ml.sources import configured
+
+    settings = load_settings()
+    found = [
+        {
+            "name": source.name,
+            "kind": source.kind,
+            "project": source.options.project,
+            "url": str(source.options.url),
+            "secret": token_name(source.name),
+        }
+        for source in configured.load(settings.sources).values()
+    ]
+    if as_json:
+        show(found, as_json)
+    elif found:
+        console.print(grid(str(settings.sources), tuple(found[0]), [tuple(one.values()) for one in found]))
+    else:
+        console.print(f"{plain(settings.sources)} names no source; `fourgate source add --help` shows how to add one")
+
+
+@source_app.command(
+    epilog="Example: fourgate source add shop-ci --kind github_actions --project acme/shop --set repository=acme/shop"
+)
+def add(
+    name: Name,
+    kind: Annotated[str, typer.Option(help="github_actions, gitlab or jenkins.")],
+    project: Annotated[str, typer.Option(help="Name that its runs go into the lake under.")],
+    url: Annotated[str, typer.Option(help="Root of the server's API. Default: that of the public service.")] = "",
+    options: Annotated[
+        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option; may be repeated.")
+    ] = None,
+) -> None:
+    """Write a source into fourgate.toml, if it is right; its secret stays in the environment."""
+    from ml.sources import configured
+
+    settings = load_settings()
+    table = {"kind": kind, "project": project, **({"url": url} if url else {}), **_given(options or [])}
+    configured.add(settings.sources, name, table)
+    console.print(f"[green]added[/] {name} to {plain(settings.sources)}")
+    console.print(f"next: put its token into {token_name(name)}, then `fourgate source test {name}`")
+
+
+@source_app.command("test")
+def examine(name: Name, as_json: AsJson = False) -> None:
+    """Say what of a source can be reached, which permission is missing and how much history there is.
+
+    Exit code 1: something is missing.
+    """
+    from ml.stages import fetching
+
+    findings = list(fetching.examine(load_settings(), name, clock.now()))
+    if as_json:
+        show(findings, as_json)
+    else:
+        marks = {True: "[green]ok[/]", False: "[bold red]missing[/]"}
+        for finding in findings:
+            console.print(f"{marks[finding.is_ok]}  {plain(finding.subject)}: {plain(finding.detail)}", soft_wrap=True)
+    if not all(finding.is_ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _given(options: Sequence[str]) -> Mapping[str, Any]:
+    """``name=value`` pairs; several values of one name, or commas in one, make a list."""
+    found: dict[str, Any] = {}
+    for text in options:
+        name, mark, value = text.partition("=")
+        if not mark or not name:
+            raise SettingsError(f"{text!r} is no option of a source; right would be --set name=value")
+        values = value.split(",")
+        found[name] = values if len(values) > 1 else _number_or_text(value)
+    return found
+
+
+def _number_or_text(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value

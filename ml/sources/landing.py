@@ -1,4 +1,4 @@
-"""The landing area: raw payloads, kept as they were fetched, so that anything can be read again.
+"""The landing area: raw payloads, kept as they were fetched save for secrets, so that anything can be read again.
 
 Layout: ``<landing>/<source>/<batch_id>/batch.json`` and ``.../payloads/<path in the history>``.
 A batch is written to a temporary sibling and renamed into place: a kill leaves no half batch. It never changes.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import SourceError
+from ml.sources.scrubbing import scrubbed
 from ml.spec import Batch
 
 BATCH_ID = re.compile(r"[0-9a-f]{16}")
@@ -29,12 +30,13 @@ class Payload:
     """One file to land.
 
     `path` is where it lands; `identity` is the name that its hash is taken under, free of the place it came from;
-    `content` is the bytes, or the file that holds them.
+    `content` is the bytes, or the file that holds them. Secrets are taken out of text; a binary file lands as it is.
     """
 
     path: str
     identity: str
     content: bytes | Path
+    is_text: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def _place(shelf: Shelf, incoming: Path, payloads: Sequence[Payload], about: Map
     digest = hashlib.sha256(f"{shelf.source}\n{shelf.project}\n{about['notes']}\n".encode("utf-8", "replace"))
     listed = []
     for payload in payloads:
-        content_hash = _write(payload.content, incoming / "payloads" / payload.path)
+        content_hash = _write(payload, incoming / "payloads" / payload.path)
         digest.update(f"{content_hash} {payload.identity}\n".encode("utf-8", "replace"))
         listed.append({"path": payload.path, "sha256": content_hash})
     batch_id = digest.hexdigest()[:16]
@@ -95,17 +97,23 @@ def _place(shelf: Shelf, incoming: Path, payloads: Sequence[Payload], about: Map
     return Batch(batch_id, shelf.source, shelf.project, str(final), len(payloads))
 
 
-def _write(content: bytes | Path, target: Path) -> str:
+def _write(payload: Payload, target: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, bytes):
-        target.write_bytes(content)
-        return hashlib.sha256(content).hexdigest()
     digest = hashlib.sha256()
-    with content.open("rb") as source, target.open("wb") as copy:
-        while chunk := source.read(CHUNK):
+    with target.open("wb") as copy:
+        for chunk in scrubbed(_chunks(payload.content)) if payload.is_text else _chunks(payload.content):
             digest.update(chunk)
             copy.write(chunk)
     return digest.hexdigest()
+
+
+def _chunks(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as source:
+        while chunk := source.read(CHUNK):
+            yield chunk
 
 
 @contextmanager

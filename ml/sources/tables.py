@@ -141,7 +141,7 @@ class Tables:
         # The runs file is small and its rows are wanted in time order, so that they are taken in memory.
         tables = {"runs": self._files["runs"].take(np.sort(piece.rows))}
         tables |= {name: self._files[name].take(positions) for name, positions in rows.items()}
-        payloads = [Payload(f"{name}.parquet", name, _to_bytes(table)) for name, table in tables.items()]
+        payloads = [Payload(f"{name}.parquet", name, _to_bytes(table), is_text=False) for name, table in tables.items()]
         index = {"orphan_project": orphan_project}
         return land(Shelf(self._landing, self.name, piece.project), payloads, index, orphan_project)
 

@@ -144,7 +144,7 @@ class Supervisor:
             time.sleep(0.3)
 
     def _mend(self) -> None:
-        self.stack.postgres.start()
+        self.mend_postgres()
         for service in self.stack.services():
             code = self.processes[service.name].poll()
             if code is None:
@@ -155,6 +155,17 @@ class Supervisor:
             if not self.stopping:
                 self._launch(service)
                 self.record("ready")
+
+    def mend_postgres(self) -> None:
+        """Start PostgreSQL where it ended; one look that fails, such as at a folder whose rights change, is no end."""
+        try:
+            self.stack.postgres.start()
+        except StackError as error:
+            steady_s = time.monotonic() - self.started_at.get("postgres", 0.0)
+            self.started_at["postgres"] = time.monotonic()
+            count = self.restarts.another("postgres", steady_s)
+            log.warning("%s; look %s of %s", error, count, MAX_RESTARTS)
+            self._pause(min(2.0**count, 30))
 
     def _pause(self, seconds: float) -> None:
         """Wait, but no longer than until somebody stops the stack."""

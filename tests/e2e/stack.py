@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +75,10 @@ def _marked(process: psutil.Process, home: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    folder = tmp_path_factory.mktemp("whole-stack")
+def finished() -> Iterator[Finished]:
+    # not in pytest's own folder: each pytest that starts takes from others the right to pass through it, which
+    # PostgreSQL needs where root runs the tests
+    folder = Path(tempfile.mkdtemp(prefix="fg-stack-", dir="/tmp"))
     write_history(simulate(WORLD), folder / "history")
     ports = {name: str(free_port()) for name in ("POSTGRES_PORT", "MLFLOW_PORT", "AIRFLOW_PORT")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FOURGATE_", "AIRFLOW"))}
@@ -91,6 +95,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         yield Finished(environment, folder / "history", done.stdout)
     finally:
         stack.fourgate("down")
+        shutil.rmtree(folder)
 
 
 def _logs(home: Path) -> str:

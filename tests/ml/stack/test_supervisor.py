@@ -14,6 +14,8 @@ from ml import stack as embedded
 from ml.errors import StackError
 from ml.settings import Settings
 from ml.stack import supervisor
+from ml.stack.postgres import EmbeddedPostgres
+from ml.stack.services import Stack
 from ml.stack.supervisor import MAX_RESTARTS, STEADY_S, Restarts, end_session, read_state, session_members, write_state
 
 pytestmark = pytest.mark.slow
@@ -164,3 +166,21 @@ def test_restarts_long_ago_do_not_count_against_a_service() -> None:
         restarts.another("mlflow", 1.0)
     assert restarts.another("mlflow", STEADY_S) == 1
     assert restarts.another("mlflow", STEADY_S - 1) == 2
+
+
+def test_a_look_at_postgresql_that_fails_now_and_then_is_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moods = iter([StackError("no passage"), None, StackError("no passage"), None])
+
+    def look(server: EmbeddedPostgres) -> None:
+        if mood := next(moods, StackError("gone for good")):
+            raise mood
+
+    monkeypatch.setattr(EmbeddedPostgres, "start", look)
+    watched = supervisor.Supervisor(Stack(tmp_path, {"postgres": 1}, {"owner": "secret"}))
+    watched.stopping = True  # or it would pause between looks
+    for _ in range(4 + MAX_RESTARTS - 2):
+        watched.mend_postgres()
+    with pytest.raises(StackError, match="postgres ended 6 times"):
+        watched.mend_postgres()

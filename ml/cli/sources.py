@@ -38,11 +38,12 @@ def collect(what: What = "", since: str = "", until: str = "", as_of: AsOf = "",
 
     settings, moment = load_settings(), now(as_of)
     folder = str(Path(what).absolute()) if what and what not in source_names(settings) else ""
-    only = fetching.HISTORY if folder else what
-    names = [only] if only else fetching.names(settings)
+    names = fetching.names(settings, fetching.HISTORY if folder else what)
     requests = [fetching.Request(name, moment, to_span(since, until), history=folder) for name in names]
     with progress(as_json) as bar:
         batches, failures = _fetch(settings, requests, bar)
+        if failures and not batches:
+            raise failures[0]
         task = bar.add_task("validating", total=len(batches))
         checked = []
         for batch in batches:
@@ -156,7 +157,10 @@ def _given(options: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _number_or_text(value: str) -> float | str:
-    try:
-        return float(value)
-    except ValueError:
-        return value
+    """A whole number stays one: ``path=42`` names a project."""
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value

@@ -20,7 +20,11 @@ from ml.spec import Batch, Parsed
 
 __all__ = ["CiServer", "Finding", "Limits", "Progress", "Source", "find_batch", "open_source", "read_batch"]
 
-_READERS = {junit.NAME: junit.read, Tables.name: tables.read, **dict.fromkeys(configured.KINDS, junit.read)}
+_READERS = {
+    junit.NAME: junit.read,
+    Tables.name: tables.read,
+    **dict.fromkeys(configured.KINDS, junit.read),  # they land as folders of reports
+}
 
 
 def open_source(history: Path, landing: Path, limits: Limits) -> Source:

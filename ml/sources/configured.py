@@ -18,9 +18,9 @@ from ml.sources.ci_server import Server, ServerOptions
 
 # Modules by kind, each with `Options` and a class; imported when used: their clients take time to load.
 KINDS = {
-    "github_actions": ("ml.sources.github_actions", "GitHubActions"),
-    "gitlab": ("ml.sources.gitlab", "GitLab"),
-    "jenkins": ("ml.sources.jenkins", "Jenkins"),
+    "github_actions": ("ml.sources.github.actions", "GitHubActions"),
+    "gitlab": ("ml.sources.gitlab.server", "GitLab"),
+    "jenkins": ("ml.sources.jenkins.server", "Jenkins"),
 }
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

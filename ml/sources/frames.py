@@ -24,8 +24,8 @@ class RowsOfRuns:
     """Collects the rows of a batch, run by run; changed files that repeat an earlier row are left out.
 
     Frames: strings are object with None, `attempt` int64, moments datetime64[us, UTC], `duration_s` float64,
-    `imputed` bool, `is_fork` boolean, `added`/`deleted` Int64; in `test_results`, `project`, `variant`, `test_id` and `outcome` are
-    category, because few values stand in many rows.
+    `imputed` bool, `is_fork` boolean, `added`/`deleted` Int64; in `test_results`, `project`, `variant`, `test_id` and
+    `outcome` are category, because few values stand in many rows.
     """
 
     def __init__(self, project: str) -> None:

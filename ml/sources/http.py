@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -20,7 +21,11 @@ LONGEST_WAIT_S = 60.0
 # An API answers pages of at most some 100 entries; the longest seen (job lists of GitHub) have under 2 MB.
 MAX_ANSWER_BYTES = 50_000_000
 CHUNK = 1 << 16
+MAX_REDIRECTS = 5
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
+_OF_THE_BODY = {"content-encoding", "content-length", "transfer-encoding"}
+# All that another host is told.
+_HARMLESS = ("host", "accept", "accept-encoding", "user-agent")
 
 Sleep = Callable[[float], None]
 
@@ -39,16 +44,19 @@ class PatientTransport(httpx.BaseTransport):
         sleep: Sleep = time.sleep,
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
-        self._inner = inner or httpx.HTTPTransport()
+        self._inner = inner or ProxiedTransport()
         self._sleep = sleep
         self._max_bytes = max_bytes
+        # They log addresses with their query, and signed addresses carry their key in it.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """One answer, after at most `ATTEMPTS` attempts; the last one's error or answer is handed on as it is."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 response = self._whole(request)
-            except httpx.TransportError as error:
+            except (httpx.TransportError, httpx.DecodingError) as error:
                 if attempt == ATTEMPTS:
                     raise
                 self._wait(request, type(error).__name__, _backoff(attempt))
@@ -57,6 +65,7 @@ class PatientTransport(httpx.BaseTransport):
             is_busy = response.status_code in _AGAIN or waiting is not None
             if not is_busy or attempt == ATTEMPTS or (waiting or 0) > LONGEST_WAIT_S:
                 return response
+            response.close()
             self._wait(request, str(response.status_code), _backoff(attempt) if waiting is None else waiting)
         raise AssertionError("the last attempt returns or raises")
 
@@ -70,16 +79,41 @@ class PatientTransport(httpx.BaseTransport):
         if request.extensions.get("fourgate_stream"):
             return response
         try:
-            content = b"".join(bounded(response.iter_raw(), self._max_bytes, request.url.host))
+            # Unpacked here: a few megabytes of gzip can hold gigabytes.
+            content = b"".join(bounded(response.iter_bytes(), self._max_bytes, request.url.host))
         finally:
             response.close()
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_BODY]
         return httpx.Response(
-            response.status_code, headers=response.headers, stream=_Bytes(content), extensions=response.extensions
+            response.status_code, headers=headers, stream=_Bytes(content), extensions=response.extensions
         )
 
     def _wait(self, request: httpx.Request, why: str, seconds: float) -> None:
         LOG.info("%s answered %s; asking again in %.1f s", request.url.host, why, seconds)
         self._sleep(seconds)
+
+
+class ProxiedTransport(httpx.BaseTransport):
+    """Goes through the proxies that the environment names (`HTTPS_PROXY`, `NO_PROXY`, ...).
+
+    httpx itself looks there only where no transport is given to its client.
+    """
+
+    def __init__(self) -> None:
+        self._transports: dict[str | None, httpx.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """One answer, by the proxy for this address, or without one."""
+        is_direct = proxy_bypass(request.url.host)
+        proxy = None if is_direct else getproxies().get(request.url.scheme, getproxies().get("all"))
+        if proxy not in self._transports:
+            self._transports[proxy] = httpx.HTTPTransport(proxy=proxy)
+        return self._transports[proxy].handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for transport in self._transports.values():
+            transport.close()
 
 
 class _Bytes(httpx.SyncByteStream):
@@ -100,7 +134,7 @@ def asked_wait(response: httpx.Response) -> float | None:
     if after:
         try:
             return max(0.0, (parsedate_to_datetime(after) - datetime.now(UTC)).total_seconds())
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     reset = response.headers.get("x-ratelimit-reset", response.headers.get("ratelimit-reset", ""))
     used_up = response.headers.get("x-ratelimit-remaining", response.headers.get("ratelimit-remaining")) == "0"
@@ -131,12 +165,12 @@ def download(client: httpx.Client, url: str, target: Path, max_bytes: int) -> No
     Raises:
         RefusedPayload: it is larger than `max_bytes` (`payload_too_large`).
         httpx.HTTPStatusError: the server has no such thing (404, 410) or refuses.
-        SourceError: the body broke off again and again.
+        SourceError: the body broke off again and again, or redirects lead nowhere.
     """
     for attempt in range(1, ATTEMPTS + 1):
+        request = client.build_request("GET", url, extensions={"fourgate_stream": True})
         try:
-            request = client.build_request("GET", url, extensions={"fourgate_stream": True})
-            response = client.send(request, stream=True, follow_redirects=True)
+            response = _redirected(client, request)
             try:
                 response.raise_for_status()
                 with target.open("wb") as file:
@@ -145,9 +179,34 @@ def download(client: httpx.Client, url: str, target: Path, max_bytes: int) -> No
                 return
             finally:
                 response.close()
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             if attempt == ATTEMPTS:
                 raise SourceError(
-                    f"{httpx.URL(url).host} broke off the download of {httpx.URL(url).path} {ATTEMPTS} times "
+                    f"{request.url.host} broke off the download of {request.url.path} {ATTEMPTS} times "
                     f"({type(error).__name__}); collect again when the network is steady"
                 ) from error
+
+
+def _redirected(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+    """The answer behind the redirects. httpx itself takes all headers but `Authorization` along to another host."""
+    home = _origin(request)
+    response = client.send(request, stream=True)
+    for _ in range(MAX_REDIRECTS):
+        following = response.next_request
+        if following is None:
+            return response
+        response.close()
+        if _origin(following) == home:
+            response = client.send(following, stream=True)
+        else:
+            told = [(name, value) for name, value in following.headers.multi_items() if name in _HARMLESS]
+            following.headers = httpx.Headers(told)
+            response = client.send(following, stream=True, auth=None)
+    if response.next_request is None:
+        return response
+    response.close()
+    raise SourceError(f"{request.url.host} redirects {request.url.path} more than {MAX_REDIRECTS} times")
+
+
+def _origin(request: httpx.Request) -> tuple[str, str, int | None]:
+    return request.url.scheme, request.url.host, request.url.port

@@ -40,11 +40,13 @@ class Request:
     history: str = ""
 
 
-def names(settings: Settings) -> list[str]:
-    """What a collection goes through: the configured history where there is one, then each source of `fourgate.toml`.
+def names(settings: Settings, only: str = "") -> list[str]:
+    """What a collection goes through: `only` one, or the configured history and then each source of `fourgate.toml`.
 
     Without either, the simulated history if it was written.
     """
+    if only:
+        return [only]
     servers = list(source_names(settings))
     if settings.history or (not servers and simulated_folder(settings).exists()):
         return [HISTORY, *servers]
@@ -162,7 +164,7 @@ def secret_of(request: Request) -> str:
         SettingsError: it cannot be one; the message holds nothing of it.
     """
     found = (request.token or source_token(request.name)).get_secret_value()
-    if not all(letter.isprintable() or letter == "\n" for letter in found):
+    if not all(letter.isprintable() or letter in "\r\n" for letter in found):
         raise SettingsError(
             f"{token_name(request.name)} holds characters that no token has; was it pasted with others?"
         )

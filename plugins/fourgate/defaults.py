@@ -3,16 +3,17 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Context, Param, get_current_context
+from airflow.sdk import Context, CronTriggerTimetable, Param, get_current_context
 
 from fourgate.notifier import notify
-from ml.settings import MODELS, Settings, load_settings
+from ml.settings import MODELS, Settings, load_settings, source_names
 
 OWNER = "fourgate"
 LAKE_POOL = "lake_writers"
 TRAINING_POOL = "training"
 REPORT_KEY = "report_url"
 BACKFILL = "backfill"
+HOURLY = CronTriggerTimetable("0 * * * *", timezone="UTC", interval=timedelta(hours=1))
 
 TASK = {
     "owner": OWNER,
@@ -52,6 +53,19 @@ MODEL = Param(
     values_display={"": "every model"},
     title="Model",
     description="Only this model.",
+)
+
+SPAN = {
+    "since": moment_field("Since", "First start (UTC)."),
+    "until": moment_field("Until", "First start after."),
+}
+SOURCE = Param(
+    "",
+    type="string",
+    enum=["", *source_names(load_settings())],
+    values_display={"": "every source"},
+    title="Source",
+    description="Only this CI server.",
 )
 
 

@@ -1,0 +1,1 @@
+"""Source `github_actions`: `actions` is what there is to know of it, the rest is how."""

@@ -22,6 +22,7 @@ LONGEST_WAIT_S = 60.0
 MAX_ANSWER_BYTES = 50_000_000
 CHUNK = 1 << 16
 MAX_REDIRECTS = 5
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _OF_THE_BODY = {"content-encoding", "content-length", "transfer-encoding"}
 # All that another host is told.
@@ -104,7 +105,7 @@ class ProxiedTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """One answer, by the proxy for this address, or without one."""
-        is_direct = proxy_bypass(request.url.host)
+        is_direct = request.url.host in LOOPBACK or proxy_bypass(request.url.host)
         proxy = None if is_direct else getproxies().get(request.url.scheme, getproxies().get("all"))
         if proxy not in self._transports:
             self._transports[proxy] = httpx.HTTPTransport(proxy=proxy)

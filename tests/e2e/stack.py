@@ -86,6 +86,7 @@ def finished() -> Iterator[Finished]:
         **kept,
         **{f"FOURGATE_{name}": value for name, value in ports.items()},
         "FOURGATE_HOME": str(folder / "home"),
+        "FOURGATE_SOURCES": str(folder / "fourgate.toml"),
         "PYTHONPATH": str(ROOT),
     }
     stack = Finished(environment, folder / "history", "")

@@ -14,6 +14,7 @@ import pytest
 from ml.settings import MODELS
 from tests.e2e.stack import Finished, processes_of
 from tests.history_builders import write_report, write_run
+from tests.ml.sources.github_server import TOKEN, GitHubServer, add_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
@@ -65,6 +66,13 @@ class Operator:
 
     def pause(self, dag_id: str, is_paused: bool) -> None:
         self.do("PATCH", f"dags/{dag_id}", json={"is_paused": is_paused})
+
+    def await_choice(self, dag_id: str, field: str, choice: str) -> None:
+        """Wait until a form offers a choice: Airflow reads the files of DAGs anew every so often."""
+        deadline = time.monotonic() + PATIENCE_S
+        while choice not in self.do("GET", f"dags/{dag_id}/details")["params"][field]["schema"]["enum"]:
+            assert time.monotonic() < deadline
+            time.sleep(2)
 
     def settle(self) -> None:
         """Wait until nothing is queued or running, assets' runs included."""
@@ -172,6 +180,29 @@ def test_what_was_missed_in_a_pause_is_caught_up_with_once(operator: Operator) -
     due = [run for run in scheduled if datetime.fromisoformat(run["run_after"]) <= unpaused_at]
     assert len(due) == 1
     assert operator.lake_runs("missed/app") == {"08:00", "09:00"}
+
+
+def test_a_ci_server_is_collected_with_the_token_of_a_connection(operator: Operator) -> None:
+    file = operator.finished.settings.sources
+    with GitHubServer() as server:
+        for number in (1, 2):
+            add_run(server, number, f"2026-01-0{number}T08:00:00Z")
+        file.write_text(
+            '[source.gh]\nkind = "github_actions"\nproject = "on/github"\nrepository = "acme/shop"\n'
+            f'url = "{server.url}"\n'
+        )
+        password = {"connection_id": "fourgate_gh", "conn_type": "generic", "password": TOKEN}
+        operator.do("POST", "connections", json=password)
+        try:
+            operator.await_choice(COLLECT, "source", "gh")
+            run_id = operator.trigger(COLLECT, source="gh", as_of="2026-02-01T00:00:00Z")
+            operator.settle()
+        finally:
+            operator.do("DELETE", "connections/fourgate_gh")
+            file.unlink()
+    assert operator.do("GET", f"dags/{COLLECT}/dagRuns/{run_id}")["state"] == "success"
+    assert operator.lake_runs("on/github") == {"1", "2"}
+    assert operator.failed() == []
 
 
 @pytest.mark.parametrize(

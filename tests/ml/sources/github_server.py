@@ -290,6 +290,15 @@ def _serve(server: GitHubServer) -> ThreadingHTTPServer:
     return served
 
 
+def add_run(server: GitHubServer, number: int, start: str, **fields: Any) -> None:
+    """A run with one report of one test."""
+    payload = run_payload(number, start, **fields)
+    server.add(payload)
+    server.jobs[number, payload["run_attempt"]] = []
+    server.commits[payload["head_sha"]] = [{"filename": "a.py", "status": "modified", "additions": 1, "deletions": 0}]
+    server.add_artifact(number, "linux", zipped({"t.xml": REPORT.format("t")}), created_at=start)
+
+
 FIXED = {
     "installation": Answer({"id": INSTALLATION}),
     "pulls": Answer([]),

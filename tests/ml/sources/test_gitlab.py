@@ -592,7 +592,7 @@ def test_what_can_be_read_is_told(opened: Open) -> None:
 
 
 def test_what_cannot_be_read_is_told(opened: Open, project: Project) -> None:
-    assert [finding.is_ok for finding in opened(secret="wrong").test()] == [False]
+    assert [finding.is_ok for finding in opened(secret="wrong").test()] == [False]  # pragma: allowlist secret
     project.refused = {"/pipelines": 403}
     project_, access = opened().test()
     assert (project_.is_ok, access.is_ok) == (True, False)

@@ -280,8 +280,10 @@ def test_the_proxy_of_the_environment_is_used_and_its_exceptions_are_kept(monkey
 
     with serving(answering) as proxy, httpx.Client(transport=PatientTransport()) as client:
         monkeypatch.setenv("http_proxy", proxy.url)
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setenv("no_proxy", "own.invalid")
         assert client.get("http://ci.invalid/api").json() == {"host": "ci.invalid"}
+        with pytest.raises(httpx.ConnectError):
+            PatientTransport(sleep=[].append).handle_request(httpx.Request("GET", "http://own.invalid/api"))
         with serving(answering) as server:
             assert client.get(f"{server.url}/api").json() == {"host": f"127.0.0.1:{server.server_port}"}
         assert proxy.paths() == ["/api"]

@@ -537,7 +537,7 @@ def test_what_can_be_read_is_told(opened: Open, controller: Controller) -> None:
 
 
 def test_what_cannot_be_read_is_told(opened: Open, controller: Controller) -> None:
-    assert [finding.is_ok for finding in opened(secret="wrong").test()] == [False]
+    assert [finding.is_ok for finding in opened(secret="wrong").test()] == [False]  # pragma: allowlist secret
     controller.refused = {"job/main/api/json": 403}
     job, access = opened().test()
     assert (job.is_ok, access.is_ok) == (True, False)

@@ -14,7 +14,7 @@ from ml.spec import Interval
 from ml.stages import collection, fetching
 from ml.stages.opening import open_lake
 from tests.lake_builders import stored
-from tests.ml.sources.github_server import REPORT, TOKEN, GitHubServer, run_payload, zipped
+from tests.ml.sources.github_server import TOKEN, GitHubServer, add_run, run_payload
 from tests.postgres import Postgres
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -27,15 +27,6 @@ def server() -> Iterator[GitHubServer]:
         for number, day in ((1, 1), (2, 20), (3, 31)):
             add_run(served, number, f"2026-01-{day:02}T08:00:00Z")
         yield served
-
-
-def add_run(server: GitHubServer, number: int, start: str, **fields: Any) -> None:
-    """A run with one report of one test."""
-    payload = run_payload(number, start, **fields)
-    server.add(payload)
-    server.jobs[number, payload["run_attempt"]] = []
-    server.commits[payload["head_sha"]] = [{"filename": "a.py", "status": "modified", "additions": 1, "deletions": 0}]
-    server.add_artifact(number, "linux", zipped({"t.xml": REPORT.format("t")}), created_at=start)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from rich.progress import Progress, TaskID
 from ml.cli import app, clock
 from ml.cli.output import console, grid, plain, progress, show
 from ml.cli.pipeline import AsJson, AsOf, now
-from ml.errors import FourgateError, SettingsError
+from ml.errors import FourgateError, SettingsError, SourceError
 from ml.settings import load_settings, source_names, token_name
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def collect(what: What = "", since: str = "", until: str = "", as_of: AsOf = "",
     from ml.stages.opening import to_span
 
     settings, moment = load_settings(), now(as_of)
-    folder = str(Path(what).absolute()) if what and what not in source_names(settings) else ""
+    folder = _folder(what, source_names(settings))
     names = fetching.names(settings, fetching.HISTORY if folder else what)
     requests = [fetching.Request(name, moment, to_span(since, until), history=folder) for name in names]
     with progress(as_json) as bar:
@@ -56,6 +56,16 @@ def collect(what: What = "", since: str = "", until: str = "", as_of: AsOf = "",
     for failure in failures:
         raise failure
     contracts.require_contracts(checked)
+
+
+def _folder(what: str, sources: Sequence[str]) -> str:
+    """Where the history lies that `what` names; empty where it names a source, or nothing."""
+    if not what or what in sources:
+        return ""
+    folder = Path(what).absolute()
+    if sources and not folder.exists():
+        raise SourceError(f"{what!r} is no file or folder, and no source either; sources are {', '.join(sources)}")
+    return str(folder)
 
 
 def _fetch(

@@ -21,7 +21,7 @@ from ml.sources.source import Limits, Progress
 from ml.spec import Batch, Interval, Parsed
 
 # A kill loses the downloads of at most so many runs.
-BATCH_RUNS = 50
+BATCH_RUNS = 100
 RunAttempt = tuple[str, int]
 
 

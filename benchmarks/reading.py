@@ -1,6 +1,8 @@
-"""JUnit XML reports: `read_report`, and a history landed and read, against lxml's iterparse and junitparser."""
+"""JUnit XML reports: `read_report`, and a history taken into the lake, against lxml's iterparse and junitparser."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,13 +13,18 @@ from lxml import etree
 
 from benchmarks.histories import history
 from benchmarks.pairing import Contender, Pairing, Unequal
+from ml.batch_quality import BatchHistory, judge_batch
+from ml.lake import Lake
 from ml.sources import Limits, open_source, read_batch
 from ml.sources.reports import read_report
 from ml.sources.simulator import write_history
 from ml.spec import Interval
+from ml.validation import validate
 
 RUNS, CASES = 100, 100_000
 QUICK_RUNS, QUICK_CASES = 5, 2_000
+FILES, QUICK_FILES, LARGE, REPORTS_PER_RUN = 1_000, 10, 1_000, 10
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
 MAX_BYTES = 1_000_000_000
 LIMITS = Limits(MAX_BYTES, "salt")
 
@@ -42,16 +49,36 @@ def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
                 check=_check,
                 note="ours also refuses DTDs, depth and size, and keeps what was complete before a report breaks",
             )
-    yield Pairing(
-        family="a history to frames, junitparser",
-        size=f"{len(small):,} files",
-        count=_ours(small),
-        unit="tests",
-        ours=Contender("fetch and read_batch", lambda: partial(_collected, folder, Path(mkdtemp(dir=scratch)))),
-        peer=Contender("junitparser", lambda: partial(_peer, _junitparser, small)),
-        check=_check,
-        note="ours also reads manifests, lands and hashes every file, and makes frames in the types of the contracts",
-    )
+    many = scratch / "many"
+    _write_many(many, QUICK_FILES if quick else FILES)
+    for title, place in (("a history of small reports", folder), ("a history of large reports", many)):
+        reports = sorted(place.rglob("*.xml"))
+        yield Pairing(
+            family=f"{title} into the lake, junitparser",
+            size=f"{len(reports):,} files",
+            count=_ours(reports),
+            unit="tests",
+            ours=Contender(
+                "fetch to append", lambda place=place: partial(_collected, place, Path(mkdtemp(dir=scratch)))
+            ),
+            peer=Contender("junitparser alone", lambda reports=reports: partial(_peer, _junitparser, reports)),
+            check=_check,
+            note="ours also reads manifests, takes out secrets, lands and hashes every file, holds rows and batches "
+            "against their contracts (Data Docs included) and appends to Delta tables; one process on both sides",
+        )
+
+
+def _write_many(folder: Path, files: int) -> None:
+    """Ten reports of a thousand cases per run."""
+    report = _large(LARGE)
+    for number in range(files):
+        run = folder / f"{number // REPORTS_PER_RUN:04}"
+        if number % REPORTS_PER_RUN == 0:
+            (run / "linux").mkdir(parents=True)
+            start = NOW - timedelta(days=300) + timedelta(hours=number)
+            document = {"run_id": run.name, "project": "many", "commit_sha": "c0ffee", "started_at": start.isoformat()}
+            (run / "manifest.json").write_text(json.dumps(document))
+        (run / "linux" / f"{number % REPORTS_PER_RUN}.xml").write_text(report.replace("org.acme", f"org{number % 10}"))
 
 
 def _large(cases: int) -> str:
@@ -75,9 +102,17 @@ def _peer(reader: Callable[[Path], int], reports: Sequence[Path]) -> int:
     return sum(reader(report) for report in reports)
 
 
-def _collected(history_folder: Path, landing: Path) -> int:
-    batches = open_source(history_folder, landing, LIMITS).fetch(Interval())
-    return sum(len(read_batch(batch, LIMITS).frames["test_results"]) for batch in batches)
+def _collected(history_folder: Path, home: Path) -> int:
+    """What `fourgate collect` does, without the ledger's one row per batch in PostgreSQL."""
+    lake = Lake(str(home / "lake"))
+    versions = dict(lake.create())
+    for number, batch in enumerate(open_source(history_folder, home / "landing", LIMITS).fetch(Interval()), start=1):
+        parsed = read_batch(batch, LIMITS)
+        checked = validate(parsed.frames, parsed.refused, batch, NOW)
+        judge_batch(checked.accepted, checked.rejected, BatchHistory(), NOW, home / "docs" / batch.batch_id)
+        tables = {**checked.accepted, "rejected_rows": checked.rejected}
+        versions = dict(lake.append(tables, batch.batch_id, number, versions).versions)
+    return lake.read("test_results", versions["test_results"], columns=["run_id"]).num_rows
 
 
 def _junitparser(report: Path) -> int:

@@ -19,8 +19,8 @@ from ml.spec import Batch, Interval, Parsed
 
 NAME = "junit"
 MAX_BATCH_RUNS = 500
-# About 200,000 results: a case takes some 200 bytes in reports without captured output.
-MAX_BATCH_BYTES = 40_000_000
+# 200,000 results, or fewer: a case takes 100 to 200 bytes in reports without captured output. Bounds memory.
+MAX_BATCH_BYTES = 20_000_000
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 

@@ -29,7 +29,7 @@ from fourgate.tokens import token_of
 from ml.settings import load_settings
 
 FORM = {
-    "source": defaults.SOURCE,
+    "source": defaults.source_field(),
     "history": Param("", type="string", maxLength=4000, title="History folder", description="Empty: FOURGATE_HISTORY."),
     **defaults.SPAN,
     "as_of": defaults.AS_OF,

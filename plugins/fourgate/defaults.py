@@ -59,14 +59,18 @@ SPAN = {
     "since": moment_field("Since", "First start (UTC)."),
     "until": moment_field("Until", "First start after."),
 }
-SOURCE = Param(
-    "",
-    type="string",
-    enum=["", *source_names(load_settings())],
-    values_display={"": "every source"},
-    title="Source",
-    description="Only this CI server.",
-)
+
+
+def source_field() -> Param:
+    """The CI server of a form: one of `fourgate.toml`, as it is whenever the file of the DAG is read."""
+    return Param(
+        "",
+        type="string",
+        enum=["", *source_names(load_settings())],
+        values_display={"": "every source"},
+        title="Source",
+        description="Only this CI server.",
+    )
 
 
 def project_field(*, required: bool = False) -> Param:

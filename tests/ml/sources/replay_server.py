@@ -81,6 +81,7 @@ class ReplayServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each small answer waits for the acknowledgement of its head
     server: ReplayServer
 
     def do_GET(self) -> None:

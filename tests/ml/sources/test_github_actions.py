@@ -37,6 +37,8 @@ from tests.ml.sources.github_server import (
     zipped,
 )
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Limits(max_payload_bytes=50_000_000, author_salt="salt")
 SHARED = Path(os.environ.get("FOURGATE_REAL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 RECORDED = SHARED / "github_payloads" / "ozone-2022-02-03.tar.xz"
@@ -875,7 +877,6 @@ def whole(recorded: GitHubServer, tmp_path_factory: pytest.TempPathFactory) -> R
         return rows(collect(recorded, tmp_path_factory.mktemp("whole"), SPRING))
 
 
-@pytest.mark.slow
 def test_recorded_runs_come_whole_in_spite_of_the_cap(recorded: GitHubServer, whole: Rows) -> None:
     assert set(whole["runs"]["run_id"]) == {str(number) for number in recorded.runs}
     assert whole["runs"]["finished_at"].notna().all()
@@ -886,7 +887,6 @@ def test_recorded_runs_come_whole_in_spite_of_the_cap(recorded: GitHubServer, wh
     assert set(whole["test_results"]["run_id"]) == with_reports
 
 
-@pytest.mark.slow
 def test_recorded_runs_in_pieces_with_faults_give_the_same_rows(
     recorded: GitHubServer, whole: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -898,7 +898,6 @@ def test_recorded_runs_in_pieces_with_faults_give_the_same_rows(
     recorded.faults = []
 
 
-@pytest.mark.slow
 def test_recorded_runs_after_a_kill_and_from_the_start_give_the_same_rows(
     recorded: GitHubServer, whole: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

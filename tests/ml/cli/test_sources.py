@@ -50,7 +50,7 @@ def test_a_source_is_added_listed_and_tested(server: GitHubServer) -> None:
         "kind": "github_actions",
         "project": "shop",
         "url": f"{server.url}/",
-        "secret": "FOURGATE_TOKEN_SHOP_CI",
+        "secret": "FOURGATE_TOKEN_SHOP_CI",  # pragma: allowlist secret
     }
     code, told, error = call("source", "test", "shop-ci")
     assert (code, error) == (0, "")

@@ -7,6 +7,7 @@ from ml.warehouse.ledger import BatchRecord, Ledger
 from ml.warehouse.lineage import Lineage
 from ml.warehouse.migrations import PIPELINE_ROLE, READER_ROLE, migrate
 from ml.warehouse.predictions import PredictionTables, Publication
+from ml.warehouse.push_tokens import PushToken, PushTokens
 from ml.warehouse.reports import Reports
 from ml.warehouse.verdicts import Judgement, Verdicts
 
@@ -19,6 +20,7 @@ __all__ = [
     "Promotion",
     "Publication",
     "PublishedSet",
+    "PushToken",
     "Rollback",
     "Route",
     "Warehouse",
@@ -26,5 +28,7 @@ __all__ = [
 ]
 
 
-class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports, Lineage, Condition, Invariants):
+class Warehouse(
+    Ledger, Verdicts, Champions, PredictionTables, Reports, Lineage, Condition, Invariants, PushTokens
+):
     """A connection to the migrated warehouse, for one thread, as the pipeline or the reader role."""

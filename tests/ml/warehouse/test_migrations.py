@@ -15,6 +15,7 @@ NAMES = [
     "0003_predictions.sql",
     "0004_reports.sql",
     "0005_decisions.sql",
+    "0006_push_tokens.sql",
 ]
 
 
@@ -64,11 +65,11 @@ def test_a_database_of_an_older_release_gets_only_the_new_migration_and_keeps_it
     newer = migration_folder(tmp_path / "sql")
     for name in NAMES:
         (newer / name).write_bytes((FOLDER / name).read_bytes())
-    migration_folder(newer, m0006_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
-    assert migrate(postgres.admin_dsn, folder=newer) == ["0006_note.sql"]
+    migration_folder(newer, m0007_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
+    assert migrate(postgres.admin_dsn, folder=newer) == ["0007_note.sql"]
     with Warehouse(postgres.pipeline_dsn) as warehouse:
         assert warehouse.next_sequence() == 2
-    with pytest.raises(WarehouseError, match=r"0006_note.sql, which this release does not know: upgrade"):
+    with pytest.raises(WarehouseError, match=r"0007_note.sql, which this release does not know: upgrade"):
         migrate(postgres.admin_dsn)
 
 
@@ -88,7 +89,7 @@ def test_a_warehouse_of_the_first_release_keeps_its_predictions_and_takes_those_
     connection = psycopg2.connect(empty_database.admin_dsn)
     with connection, connection.cursor() as cursor:
         cursor.execute(PREDICTION.format("test_selection", "select"))
-    assert migrate(empty_database.admin_dsn) == ["0005_decisions.sql"]
+    assert migrate(empty_database.admin_dsn) == NAMES[4:]
     with connection, connection.cursor() as cursor:
         cursor.execute(PREDICTION.format("build_risk", "risky"))
         cursor.execute("SELECT model, decision FROM fourgate.prediction ORDER BY model")

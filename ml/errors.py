@@ -5,7 +5,8 @@
     FourgateError
     ├── SettingsError        a setting is unknown, missing or malformed        (exit code 2)
     ├── SourceError          a source or one of its payloads cannot be read    (exit code 3)
-    │   └── RefusedPayload   one payload is hostile or broken; the rest goes on
+    │   ├── RefusedPayload   one payload is hostile or broken; the rest goes on
+    │   └── RefusedRequest   a pushed run is not taken; it can be sent again when it is right
     ├── ContractError        a batch as a whole breaks its contract            (exit code 4)
     ├── LakeError            the lake is missing, locked or not as recorded    (exit code 5)
     ├── WarehouseError       PostgreSQL refuses or cannot be reached           (exit code 6)
@@ -55,6 +56,19 @@ class RefusedPayload(SourceError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class RefusedRequest(SourceError):
+    """A pushed run is not taken.
+
+    `status` is that of HTTP, `expected` what would have been right, `wait_s` after how long it may be sent again.
+    """
+
+    def __init__(self, status: int, message: str, expected: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.expected = expected
+        self.wait_s = wait_s
 
 
 class ContractError(FourgateError):

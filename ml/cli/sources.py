@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ml.stages.fetching import Request
 
 What = Annotated[
-    str, typer.Argument(help="History folder or archive, or a source of fourgate.toml. Default: all that is set.")
+    str,
+    typer.Argument(help="History folder or archive, a source of fourgate.toml, or `push`. Default: all that is set."),
 ]
 Name = Annotated[str, typer.Argument(help="Name of the source: small letters, digits and hyphens.")]
 
@@ -37,7 +38,7 @@ def collect(what: What = "", since: str = "", until: str = "", as_of: AsOf = "",
     from ml.stages.opening import to_span
 
     settings, moment = load_settings(), now(as_of)
-    folder = _folder(what, source_names(settings))
+    folder = "" if what == fetching.PUSH else _folder(what, source_names(settings))
     names = fetching.names(settings, fetching.HISTORY if folder else what)
     requests = [fetching.Request(name, moment, to_span(since, until), history=folder) for name in names]
     with progress(as_json) as bar:

@@ -12,17 +12,32 @@ from ml.sources.archive import Archive
 from ml.sources.ci_server import CiServer, Finding
 from ml.sources.junit import JUnit
 from ml.sources.landing import find as find_batch
+from ml.sources.landing import landed
 from ml.sources.refusals import Refusal
 from ml.sources.run_folders import has_manifest
 from ml.sources.source import Limits, Progress, Source
 from ml.sources.tables import Tables
 from ml.spec import Batch, Parsed
 
-__all__ = ["CiServer", "Finding", "Limits", "Progress", "Source", "find_batch", "open_source", "read_batch"]
+__all__ = [
+    "PUSH",
+    "CiServer",
+    "Finding",
+    "JUnit",
+    "Limits",
+    "Progress",
+    "Source",
+    "find_batch",
+    "landed",
+    "open_source",
+    "read_batch",
+]
 
+PUSH = "push"  # runs that CI jobs sent to `ml.receiver`
 _READERS = {
     junit.NAME: junit.read,
     Tables.name: tables.read,
+    PUSH: junit.read,
     **dict.fromkeys(configured.KINDS, junit.read),  # they land as folders of reports
 }
 

@@ -141,6 +141,18 @@ def find(landing: Path, batch_id: str) -> Batch:
     raise SourceError(f"no batch {batch_id} in the landing area {landing}; collect it again or restore the folder")
 
 
+def landed(landing: Path, source: str) -> list[Batch]:
+    """Every batch of a source, in the order in which they landed.
+
+    Raises:
+        SourceError: one of them cannot be read.
+    """
+    found = [folder for folder in (landing / source).glob("*") if BATCH_ID.fullmatch(folder.name)]
+    # It is written before the batch is renamed into place, and never again.
+    found.sort(key=lambda folder: ((folder / "batch.json").stat().st_mtime_ns, folder.name))
+    return [find(landing, folder.name) for folder in found]
+
+
 def index_of(batch: Batch) -> dict[str, Any]:
     """What the source noted about the batch, after a check that every payload is still as it was landed.
 

@@ -189,15 +189,11 @@ def _tar_problem(member: tarfile.TarInfo) -> str | None:
 
 def _unpack_one(entry: _Entry, folder: Path, max_bytes: int, left: int) -> int:
     """Bytes unpacked, at most `max_bytes`; `left` is what the archive as a whole may still have."""
-    parts = _parts(entry.name)
+    parts = safe_parts(entry.name)
     if entry.problem is not None:
         raise RefusedPayload(entry.problem, f"{entry.name} is not unpacked")
     target = folder.joinpath(*parts)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        copy = target.open("xb")
-    except OSError as error:
-        raise RefusedPayload("duplicate_entry", f"{error.strerror}: there is another of this name") from error
+    copy = new_file(target)
     try:
         with copy, entry.open() as packed:
             return _copy(packed, copy, entry, {"payload_too_large": max_bytes, "archive_too_large": left})
@@ -222,7 +218,26 @@ def _copy(packed: IO[bytes], copy: BinaryIO, entry: _Entry, limits: dict[str, in
     return written
 
 
-def _parts(name: str) -> list[str]:
+def new_file(target: Path) -> BinaryIO:
+    """Open a file that is not there yet, and make the folders that it lies in.
+
+    Raises:
+        RefusedPayload: there is another file of its name, or of that of a folder (`duplicate_entry`).
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("xb")
+    except OSError as error:
+        raise RefusedPayload("duplicate_entry", f"{error.strerror}: there is another of this name") from error
+
+
+def safe_parts(name: str) -> list[str]:
+    """Folders and file that a stranger's path names; a backslash parts them too.
+
+    Raises:
+        RefusedPayload: it is absolute or leads upwards (`path_outside_archive`), or no file system takes it
+            (`too_deep`).
+    """
     path = name.replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or _DRIVE.match(path) or ".." in parts or "\x00" in path or not parts:

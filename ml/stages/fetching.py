@@ -18,6 +18,7 @@ from ml.stages.simulation import simulated_folder
 
 MB = 1_000_000
 HISTORY = "history"  # stands for FOURGATE_HISTORY among the names of sources
+PUSH = sources.PUSH  # stands for what CI jobs pushed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +42,27 @@ class Request:
 
 
 def names(settings: Settings, only: str = "") -> list[str]:
-    """What a collection goes through: `only` one, or the configured history and then each source of `fourgate.toml`.
+    """What a collection goes through: `only` one, or the configured history, then each source of `fourgate.toml`, and
+    then what was pushed.
 
     Without either, the simulated history if it was written.
     """
     if only:
         return [only]
     servers = list(source_names(settings))
+    if (landing(settings) / PUSH).exists():
+        servers.append(PUSH)
     if settings.history or (not servers and simulated_folder(settings).exists()):
         return [HISTORY, *servers]
     return servers
 
 
 def fetch(settings: Settings, request: Request, on_progress: sources.Progress | None = None) -> list[dict[str, Any]]:
-    """Land what is new of one of `names`; see `fetch_history` and `fetch_source`."""
+    """Land what is new of one of `names`; see `fetch_history`, `fetch_pushed` and `fetch_source`."""
     if request.name == HISTORY:
         return fetch_history(settings, request.history, request.span, on_progress)
+    if request.name == PUSH:
+        return fetch_pushed(settings)
     return fetch_source(settings, request, on_progress)
 
 
@@ -76,6 +82,17 @@ def fetch_history(
     source = sources.open_source(folder, landing(settings), source_limits(settings))
     span = span or Interval()
     return _new(settings, source.fetch(span, on_progress), span)
+
+
+def fetch_pushed(settings: Settings) -> list[dict[str, Any]]:
+    """References, as of `fetch_history`, of what was pushed and is not in the lake, in the order in which it landed.
+
+    Whatever the interval of the collection: what was pushed is there, and nobody will ask for it again.
+
+    Raises:
+        SourceError: a landed batch cannot be read.
+    """
+    return _new(settings, sources.landed(landing(settings), PUSH), Interval())
 
 
 def fetch_source(

@@ -28,7 +28,5 @@ __all__ = [
 ]
 
 
-class Warehouse(
-    Ledger, Verdicts, Champions, PredictionTables, Reports, Lineage, Condition, Invariants, PushTokens
-):
+class Warehouse(Ledger, Verdicts, Champions, PredictionTables, Reports, Lineage, Condition, Invariants, PushTokens):
     """A connection to the migrated warehouse, for one thread, as the pipeline or the reader role."""

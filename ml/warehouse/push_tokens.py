@@ -1,7 +1,7 @@
 """Tokens that CI jobs push runs with: 32 random bytes each, of which only the SHA-256 is stored.
 
-A token is looked up by its hash. How long that takes tells nothing about any token: who could use it to come closer to a
-stored hash would have to find texts with chosen hashes first.
+A token is looked up by its hash. How long that takes tells nothing about any token: to come closer to a stored hash,
+one would have to find texts with chosen hashes first.
 """
 
 import hashlib
@@ -86,7 +86,6 @@ class PushTokens(Session):
             cursor.execute(f"{_SELECT} WHERE sha256 = %s AND revoked_at IS NULL", (_hash_of(token),))
             row = cursor.fetchone()
             return None if row is None else PushToken(*row)
-
 
 
 def _hash_of(token: str) -> str:

@@ -23,6 +23,8 @@ KINDS = {
     "jenkins": ("ml.sources.jenkins.server", "Jenkins"),
 }
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+# Mean something of their own to a collection.
+RESERVED = ("history", "push")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ def _refuse_name(name: str, place: str) -> None:
         raise SettingsError(
             f"{place}: {name!r} is no name of a source; right would be small letters, digits and hyphens"
         )
+    if name in RESERVED:
+        raise SettingsError(f"{place}: {name!r} stands for what no server is asked for; choose another name")
 
 
 def _complaints(file: Path, name: str, error: ValidationError) -> list[str]:

@@ -21,6 +21,7 @@ from ml.errors import SettingsError
 PREFIX = "FOURGATE_"
 FILE = "_FILE"
 TOKEN = "TOKEN_"  # noqa: S105 -- begins FOURGATE_TOKEN_<SOURCE>, the name of a source's secret
+UPLOAD_TOKEN = PREFIX + "UPLOAD_TOKEN"  # of a CI job; no setting, for nothing but `fourgate upload` reads it
 MAX_SECRET_BYTES = 10_000
 MODELS = ("test_selection", "build_risk")
 GATES = ("data_quality", "statistical", "stability", "consistency")
@@ -248,7 +249,7 @@ def _named(values: Mapping[str, str | None]) -> dict[str, str]:
     found = {
         name: value or ""
         for name, value in values.items()
-        if name.startswith(PREFIX) and not name.startswith(PREFIX + TOKEN)
+        if name.startswith(PREFIX) and not name.startswith((PREFIX + TOKEN, UPLOAD_TOKEN))
     }
     for name in SECRETS:
         if found.get(name + FILE):

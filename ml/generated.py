@@ -21,7 +21,7 @@ READERS = {
     "seed": "ml.sources.simulator, ml.training, ml.gates",
     "author_salt": "ml.sources",
     "gates_file": "ml.gates",
-    "max_payload_mb": "ml.sources",
+    "max_payload_mb": "ml.sources, ml.receiver",
     "test_share": "ml.stages.retraining",
     "outage_share": "ml.features, ml.training",
     "author_features": "ml.features",

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 from ml.errors import RefusedPayload, RefusedRequest
+from ml.receiver.body import too_large
 from ml.settings import Settings
 from ml.sources import PUSH, JUnit, Limits, manifest
 from ml.sources.landing import index_of
@@ -38,14 +39,24 @@ class Reception:
             RefusedRequest: the manifest cannot be read, is refused, or is of another project.
             SourceError: the batch cannot be landed.
         """
+        try:
+            return self._accept(folder, reports, project)
+        except RecursionError as error:
+            raise RefusedRequest(422, "values of the manifest nest too deeply", _LAYOUT) from error
+
+    def _accept(self, folder: Path, reports: Sequence[str], project: str) -> tuple[bool, dict[str, Any]]:
         document = _read(folder / manifest.NAME)
-        if manifest.project_of(document) != project:
-            raise RefusedRequest(403, "the token is not for the project of the manifest", f"project {project!r}")
         facts = manifest.to_facts(manifest.scrub(document, self.limits.author_salt))
         if facts.run is None:
             problems = ", ".join(f"{refusal.column}: {refusal.reason}" for refusal in facts.refused)
             raise RefusedRequest(422, f"the manifest is refused: {problems}", _LAYOUT)
-        (folder / manifest.NAME).write_text(json.dumps(_with_reports(document, reports)), encoding="ascii")
+        if facts.run["project"] != project:
+            raise RefusedRequest(403, "the token is not for the project of the manifest", f"project {project!r}")
+        content = json.dumps(_with_reports(document, reports)).encode("ascii")
+        # A larger one would land unread, in a batch of nobody's project.
+        if len(content) > self.limits.max_payload_bytes:
+            raise too_large("the manifest with the list of reports", self.limits.max_payload_bytes)
+        (folder / manifest.NAME).write_bytes(content)
         is_new, batch = self._land(folder)
         entry = index_of(batch)["runs"][0]
         in_manifest = [{**asdict(refusal), "payload": manifest.NAME} for refusal in facts.refused]
@@ -71,7 +82,7 @@ class Reception:
 
 def _shown(text: str | None) -> str | None:
     """What the sender said, without the secrets in it."""
-    return None if text is None else scrub(text.encode()).decode()
+    return None if text is None else scrub(text.encode()).decode("utf-8", "replace")
 
 
 def _read(file: Path) -> manifest.Document:

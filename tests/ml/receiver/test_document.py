@@ -7,12 +7,15 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as bounded
+from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from ml.receiver.rate import Rate
 from ml.settings import Settings
-from tests.ml.receiver.serving import in_thread, new_token
+from ml.sources import Limits, find_batch, read_batch
+from ml.sources.manifest import KEPT
+from tests.ml.receiver.serving import REPORT, in_thread, manifest, new_token, parts, push
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 EXAMPLES = 60
@@ -52,3 +55,37 @@ def test_no_request_of_the_document_ends_in_an_error_of_the_server(
         ask()
     assert 200 in seen
     assert seen & ({400, 422} if is_known else {401})
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["a.xml", "../a.xml", "/"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.dictionaries(st.sampled_from([*KEPT, "author"]), ANY, max_size=3)
+LISTED = st.fixed_dictionaries({"reports": st.lists(st.fixed_dictionaries({"path": ANY, "variant": ANY}), max_size=3)})
+NAMES = st.lists(st.text(st.characters(exclude_characters='\r\n"\\', codec="utf-8"), max_size=30), max_size=3)
+
+
+def test_whatever_manifests_and_names_say_is_no_error_of_the_server(settings: Settings, url: str) -> None:
+    token = new_token(settings)
+    seen = set()
+
+    @given(fields=FIELDS | LISTED, names=NAMES)
+    @bounded(
+        max_examples=3 * EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+    )
+    def ask(fields: dict[str, object], names: list[str]) -> None:
+        sent = parts(manifest(**fields), reports={})
+        answer = push(url, token, [*sent, *(("report", (name, REPORT)) for name in names)])
+        seen.add(answer.status_code)
+        assert answer.status_code in (200, 201, 400, 403, 413, 422), answer.text
+        if answer.status_code in (200, 201):
+            read_batch(find_batch(settings.home / "landing", answer.json()["batch_id"]), Limits(1_000_000, "fourgate"))
+
+    ask()
+    assert {201, 422} <= seen

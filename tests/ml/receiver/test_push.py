@@ -1,5 +1,6 @@
 """Runs are pushed over HTTP to a real server with a real PostgreSQL behind it."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -230,6 +231,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(
     ("changed", "told"),
     [
         ({"run_id": None}, "run_id: missing_field"),
+        ({"project": None}, "project: missing_field"),
         ({"commit_sha": ""}, "commit_sha: missing_field"),
         ({"started_at": "yesterday"}, "started_at: not_a_timestamp"),
         ({"started_at": "2026-01-01T08:00:00"}, "started_at: not_a_timestamp"),
@@ -241,6 +243,40 @@ def test_a_manifest_with_a_wrong_field_is_refused(
     settings: Settings, url: str, token: str, changed: dict[str, object], told: str
 ) -> None:
     assert told in refused(settings, push(url, token, parts(manifest(**changed))), 422)
+
+
+def test_a_manifest_that_nests_too_deeply_is_refused(settings: Settings, url: str, token: str) -> None:
+    for depth in (100, 900, 990, 100_000):
+        deep = json.dumps(manifest()).replace("}", ', "author": ' + "[" * depth + "]" * depth + "}")
+        answer = push(url, token, parts(deep.encode()))
+        assert answer.status_code in (200, 201, 400, 422), answer.text
+
+
+def test_a_list_of_reports_that_makes_the_manifest_too_large_is_refused(
+    settings: Settings, url: str, token: str
+) -> None:
+    long = "/".join(["x" * 200] * 4)
+    sent = parts(reports={f"{long}/{number}.xml": b"" for number in range(800)})
+    assert "manifest with the list of reports" in refused(settings, push(url, token, sent), 413)
+
+
+def test_a_large_body_that_is_refused_early_gets_its_answer(settings: Settings, url: str) -> None:
+    sent = parts(reports={f"{number}.xml": b"x" * 1_000_000 for number in range(40)})
+    refused(settings, push(url, "fgp_wrong", sent), 401)
+
+
+def test_who_sends_nothing_for_long_is_not_waited_for(
+    settings: Settings, url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.receiver.app.IDLE_S", 0.2)
+    kind, body = raw_body(b"a.xml")
+    at = urlsplit(url)
+    head = f"POST /api/v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {kind}\r\n"
+    with socket.create_connection((str(at.hostname), int(at.port or 0)), timeout=30) as client:
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-20])
+        told = b"".join(iter(lambda: client.recv(4_096), b""))
+    assert told.startswith(b"HTTP/1.1 408")
+    assert (landed(settings), left_over(settings)) == ([], [])
 
 
 def test_a_body_that_breaks_off_leaves_nothing(settings: Settings, url: str, token: str) -> None:

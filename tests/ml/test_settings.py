@@ -92,3 +92,7 @@ def test_a_missing_file_a_secret_given_twice_and_a_file_for_what_is_no_secret_ar
         load_settings({DSN: "x", f"{DSN}_FILE": secret_file(empty_folder)})
     with pytest.raises(SettingsError, match="FOURGATE_SEED_FILE is not a setting"):
         load_settings({"FOURGATE_SEED_FILE": "seed"})
+
+
+def test_the_token_of_an_upload_is_no_setting_and_no_mistake() -> None:
+    load_settings({"FOURGATE_UPLOAD_TOKEN": "x", "FOURGATE_UPLOAD_TOKEN_FILE": "/nowhere"})

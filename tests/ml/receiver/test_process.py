@@ -1,6 +1,10 @@
 """`fourgate receive` as the process that users start: killed, asked to end, and what its log holds."""
 
+import json
+import os
+import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -81,6 +85,22 @@ def test_the_token_is_in_no_log(settings: Settings, token: str, started: list[Pr
     log = started[0].log.read_text()
     assert "token ci pushed batch" in log
     assert token not in log
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+def test_curl_pushes_as_the_page_says(started: list[Process], token: str, tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "report.xml").write_bytes(LARGE)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest()))
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "push-from-ci.md").read_text()
+    command = page[page.index("curl --fail") :].partition("```")[0]
+    command = command.replace("https://fourgate.example.org", started[0].url)
+    environment = {"PATH": os.environ["PATH"], "FOURGATE_UPLOAD_TOKEN": token}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout)
+    assert (told["reports"], told["refused"]) == (1, [])
 
 
 def test_it_ends_when_it_is_asked_to(started: list[Process]) -> None:

@@ -63,6 +63,7 @@ KINDS = "github_actions, gitlab, jenkins"
         ("x = [", " cannot be read: Invalid value (at end of document)"),
         ("[sources.a]\n", ": 'sources' is not known; right would be tables called [source.NAME]"),
         ("source = 3\n", ": source is no table; right would be tables called [source.NAME]"),
+        ("[source.push]\n", ", line 1: 'push' stands for what no server is asked for; choose another name"),
         ("[source.B]\n", ", line 1: 'B' is no name of a source; right would be small letters, digits and hyphens"),
         ("\n[source.a]\nproject = 'p'\n", f", line 2: kind is None; right would be one of {KINDS}"),
         ("[source.a]\nkind = 'svn'\n", f", line 2: kind is 'svn'; right would be one of {KINDS}"),

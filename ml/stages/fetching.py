@@ -1,5 +1,6 @@
 """Fetching: a history, or a CI server of `fourgate.toml` -> landing."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from ml.spec import Batch, Interval
 from ml.stages.opening import open_lake, open_warehouse
 from ml.stages.simulation import simulated_folder
 
+LOG = logging.getLogger(__name__)
 MB = 1_000_000
 HISTORY = "history"  # stands for FOURGATE_HISTORY among the names of sources
 PUSH = sources.PUSH  # stands for what CI jobs pushed
@@ -102,7 +104,8 @@ def fetch_source(
 
     Raises:
         SettingsError: there is no such source.
-        SourceError: the server cannot be reached, refuses, or has been silent for longer than it should be.
+        SourceError: the server cannot be reached or refuses before anything new landed, or has been silent for longer
+            than it should be.
     """
     source = configured.find(settings.sources, request.name)
     with open_warehouse(settings) as warehouse:
@@ -116,8 +119,8 @@ def fetch_source(
     is_open = request.span == Interval()
     asked = _since_last(source, until, request.as_of) if is_open else request.span
     with source.open(secret_of(request)) as server:
-        landed = sources.CiServer(server, landing(settings), source_limits(settings), known)
-        new = _new(settings, landed.fetch(asked, on_progress), request.span)
+        runs = sources.CiServer(server, landing(settings), source_limits(settings), known)
+        new = _new(settings, _as_far_as_it_goes(request.name, runs.fetch(asked, on_progress)), request.span)
     if is_open and not new:
         _refuse_silence(source, until, request.as_of)
     return new
@@ -155,6 +158,23 @@ def _new(settings: Settings, landed: Iterable[Batch], span: Interval) -> list[di
     with open_warehouse(settings) as warehouse:
         new = [batch for batch in batches if warehouse.find_batch(batch.batch_id) is None]
     return [{**asdict(batch), "since": _text(span.start), "until": _text(span.end)} for batch in new]
+
+
+def _as_far_as_it_goes(name: str, batches: Iterator[Batch]) -> list[Batch]:
+    """What landed before a server was lost, or had told enough for an hour: the next collection goes on from there.
+
+    Raises:
+        SourceError: it was lost before anything landed.
+    """
+    landed: list[Batch] = []
+    try:
+        for batch in batches:
+            landed.append(batch)
+    except SourceError as error:
+        if not landed:
+            raise
+        LOG.warning("source %s gave %d batches, the next collection goes on from there: %s", name, len(landed), error)
+    return landed
 
 
 def _since_last(source: configured.ConfiguredSource, until: datetime | None, as_of: datetime) -> Interval:

@@ -14,7 +14,7 @@ from ml.spec import Interval
 from ml.stages import collection, fetching
 from ml.stages.opening import open_lake
 from tests.lake_builders import stored
-from tests.ml.sources.github_server import TOKEN, GitHubServer, add_run, run_payload
+from tests.ml.sources.github_server import TOKEN, Answer, GitHubServer, add_run, run_payload
 from tests.postgres import Postgres
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -109,6 +109,24 @@ def test_faults_of_the_server_lose_nothing(
 ) -> None:
     monkeypatch.setattr("ml.sources.http.FIRST_WAIT_S", 0.001)
     server.faults = ["500", "", "cut", "", "", "500", "cut"]
+    collect(settings, request())
+    assert runs(settings) == [("1", 1), ("2", 1), ("3", 1)]
+
+
+def test_what_landed_before_a_server_refuses_goes_into_the_lake_and_the_next_collection_goes_on(
+    settings: Settings, server: GitHubServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ml.sources.ci_server.BATCH_RUNS", 1)
+    refusing = f"/repos/{server.repository}/actions/runs/3/artifacts"
+    server.special[refusing] = Answer({"message": "API rate limit exceeded"}, 403, {"Retry-After": "3000"})
+    assert collect(settings, request())["rows"]["runs"] == 2
+    assert (
+        "source shop-ci gave 2 batches, the next collection goes on from there: 127.0.0.1 answers no more"
+        in caplog.text
+    )
+    with pytest.raises(SourceError, match="answers no more until"):
+        fetching.fetch(settings, request())
+    del server.special[refusing]
     collect(settings, request())
     assert runs(settings) == [("1", 1), ("2", 1), ("3", 1)]
 

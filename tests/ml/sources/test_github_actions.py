@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ml.errors import SourceError
 from ml.sources import Limits, http
-from ml.sources.ci_server import CiServer, Downloaded, ServerRun
+from ml.sources.ci_server import BATCH_RUNS, CiServer, Downloaded, ServerRun
 from ml.sources.github import api as github_api
 from ml.sources.github import runs as github_runs
 from ml.sources.github.actions import GitHubActions, Options
@@ -614,14 +614,14 @@ def test_collected_twice_or_in_pieces_gives_the_same_rows(github: GitHubServer, 
 
 
 def test_after_a_kill_the_rest_is_collected(github: GitHubServer, tmp_path: Path) -> None:
-    shop(github, 60)
+    shop(github, BATCH_RUNS + 10)
     whole = rows(collect(github, tmp_path / "whole"))
     with opened(github) as actions:
         killed = CiServer(actions, tmp_path / "landing", LIMITS).fetch(NEW_YEAR)
         landed = next(killed)
         killed.close()  # type: ignore[attr-defined]
     known = {(str(run), int(attempt)) for run, attempt in rows([landed])["runs"][["run_id", "attempt"]].to_numpy()}
-    assert len(known) == 50
+    assert len(known) == BATCH_RUNS
     with opened(github) as actions:
         rest = list(CiServer(actions, tmp_path / "landing", LIMITS, known).fetch(NEW_YEAR))
     assert_same(rows([landed, *rest]), whole)

@@ -14,7 +14,7 @@ import pytest
 from ml.settings import MODELS
 from tests.e2e.stack import Finished, processes_of
 from tests.history_builders import write_report, write_run
-from tests.ml.sources.github_server import TOKEN, GitHubServer, add_run
+from tests.ml.sources.github.server import TOKEN, GitHubServer, add_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ml.cli import complete
-from tests.ml.sources.github_server import TOKEN, GitHubServer, add_run
+from tests.ml.sources.github.server import TOKEN, GitHubServer, add_run
 from tests.postgres import Postgres
 
 MOMENT = "2026-02-01T00:00:00Z"

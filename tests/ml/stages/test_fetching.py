@@ -14,7 +14,7 @@ from ml.spec import Interval
 from ml.stages import collection, fetching
 from ml.stages.opening import open_lake
 from tests.lake_builders import stored
-from tests.ml.sources.github_server import TOKEN, Answer, GitHubServer, add_run, run_payload
+from tests.ml.sources.github.server import TOKEN, Answer, GitHubServer, add_run, run_payload
 from tests.postgres import Postgres
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)

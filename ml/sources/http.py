@@ -126,20 +126,37 @@ class _Bytes(httpx.SyncByteStream):
 
 
 def asked_wait(response: httpx.Response) -> float | None:
-    """Seconds that a refusing server wants us to wait: `Retry-After`, or the reset of a used-up rate limit."""
+    """Seconds that a refusing server wants us to wait: `Retry-After`, or the reset of a used-up rate limit.
+
+    A moment that it names is held against its own clock.
+    """
     if response.status_code not in (403, 429, 503):
         return None
     after = response.headers.get("retry-after", "")
     if after.isdecimal():
         return float(after)
+    now = answered_at(response)
+    if now is None:
+        return None
     if after:
-        try:
-            return max(0.0, (parsedate_to_datetime(after) - datetime.now(UTC)).total_seconds())
-        except (TypeError, ValueError, OverflowError):
-            return None
+        until = _moment(after)
+        return None if until is None else max(0.0, (until - now).total_seconds())
     reset = response.headers.get("x-ratelimit-reset", response.headers.get("ratelimit-reset", ""))
     used_up = response.headers.get("x-ratelimit-remaining", response.headers.get("ratelimit-remaining")) == "0"
-    return max(0.0, float(reset) - time.time()) if used_up and reset.isdecimal() else None
+    return max(0.0, float(reset) - now.timestamp()) if used_up and reset.isdecimal() else None
+
+
+def answered_at(response: httpx.Response) -> datetime | None:
+    """The moment of the answer by the server's own clock, its `Date`; None where it tells none."""
+    return _moment(response.headers.get("date", ""))
+
+
+def _moment(text: str) -> datetime | None:
+    """A date of HTTP (https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7) in UTC; None for anything else."""
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _backoff(attempt: int) -> float:

@@ -117,7 +117,8 @@ def fetch_source(
         runs = open_lake(settings).read("runs", head.versions["runs"], source.options.project, columns)
         known = frozenset(zip(*(runs[column].to_pylist() for column in columns), strict=True))
     is_open = request.span == Interval()
-    asked = _since_last(source, until, request.as_of) if is_open else request.span
+    end = request.span.end or request.as_of
+    asked = _since_last(source, until, request.as_of) if is_open else Interval(request.span.start, end)
     with source.open(secret_of(request)) as server:
         runs = sources.CiServer(server, landing(settings), source_limits(settings), known)
         new = _new(settings, _as_far_as_it_goes(request.name, runs.fetch(asked, on_progress)), request.span)

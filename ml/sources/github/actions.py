@@ -21,7 +21,8 @@ from ml.sources.http import PatientTransport
 from ml.sources.refusals import Refusal
 from ml.spec import Interval
 
-BEGAN = datetime(2018, 10, 1, tzinfo=UTC)
+# What an open side of an interval stands for: GitHub Actions began then; later than any run.
+BEGAN, ENDS = datetime(2018, 10, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 GONE = (404, 410)
 
 
@@ -79,7 +80,7 @@ class GitHubActions:
                 created in one second than it lists.
         """
         first = int((interval.start or BEGAN).timestamp())
-        last = math.ceil((interval.end or datetime.now(UTC)).timestamp()) - 1
+        last = math.ceil((interval.end or ENDS).timestamp()) - 1
         seen: set[str] = set()
         for started_at, run_id, run in window(self._api, first, last):
             if run_id not in seen and interval.contains(started_at) and self._is_wanted(run):

@@ -1,11 +1,11 @@
 """What GitHub's refusals mean, in words that say what would have been right; they hold no query, body or token."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import httpx
 
 from ml.errors import SourceError
-from ml.sources.http import asked_wait
+from ml.sources.http import answered_at, asked_wait
 
 _LONGEST = timedelta(days=366)
 _PERMISSIONS = {"actions": "Actions: read", "pulls": "Pull requests: read", "commits": "Contents: read"}
@@ -50,8 +50,8 @@ def _is_rate_limit(response: httpx.Response) -> bool:
 
 
 def _until(response: httpx.Response) -> str:
-    wait = asked_wait(response)
-    if wait is None:
+    wait, now = asked_wait(response), answered_at(response)
+    if wait is None or now is None:
         return "for some minutes"
-    moment = datetime.now(UTC) + timedelta(seconds=min(wait, _LONGEST.total_seconds()))
+    moment = now + timedelta(seconds=min(wait, _LONGEST.total_seconds()))
     return f"until {moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,6 +1,6 @@
 """The part that servers share, over the smallest server there can be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -9,7 +9,7 @@ import pytest
 
 from ml.errors import SourceError
 from ml.sources import CiServer, Finding, Limits, read_batch
-from ml.sources.ci_server import BATCH_RUNS, Downloaded, ServerRun
+from ml.sources.ci_server import BATCH_RUNS, Downloaded, RunAttempt, ServerRun
 from ml.sources.refusals import Refusal
 from ml.spec import Batch, Interval
 
@@ -62,7 +62,7 @@ class Bench:
         yield Finding("bench", True, "there")
 
 
-def fetched(server: Bench, landing: Path, known: set[tuple[str, int]] = frozenset()) -> list[Batch]:  # type: ignore[assignment]
+def fetched(server: Bench, landing: Path, known: Set[RunAttempt] = frozenset()) -> list[Batch]:
     return list(CiServer(server, landing, LIMITS, known).fetch(Interval()))
 
 

@@ -86,7 +86,7 @@ def test_an_absurd_wait_is_an_error_too(github: GitHubServer) -> None:
 def test_a_server_that_is_not_there_is_said_by_name() -> None:
     with GitHubServer() as server:
         url = server.url
-    options = Options(kind="github_actions", project="p", url=url, repository=REPOSITORY)  # type: ignore[arg-type]
+    options = Options(kind="github_actions", project="p", url=url, repository=REPOSITORY)
     actions = GitHubActions(options, TOKEN, PatientTransport(sleep=[].append))
     with actions, pytest.raises(SourceError, match=r"127.0.0.1 cannot be reached \(ConnectError\)"):
         list(actions.find(NEW_YEAR))
@@ -124,7 +124,7 @@ def test_after_a_kill_the_rest_is_collected(github: GitHubServer, tmp_path: Path
     with opened(github) as actions:
         killed = CiServer(actions, tmp_path / "landing", LIMITS).fetch(NEW_YEAR)
         landed = next(killed)
-        killed.close()  # type: ignore[attr-defined]
+        killed.close()
     known = {(str(run), int(attempt)) for run, attempt in rows([landed])["runs"][["run_id", "attempt"]].to_numpy()}
     assert len(known) == BATCH_RUNS
     with opened(github) as actions:

@@ -72,7 +72,7 @@ def test_recorded_runs_after_a_kill_and_from_the_start_give_the_same_rows(
     with opened(recorded) as actions:
         killed = CiServer(actions, tmp_path, LIMITS).fetch(SPRING)
         landed = next(killed)
-        killed.close()  # type: ignore[attr-defined]
+        killed.close()
     batches = collect(recorded, tmp_path, SPRING)
     assert landed in batches
     assert_same(rows([landed, *batches]), whole)

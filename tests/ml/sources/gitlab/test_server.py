@@ -219,13 +219,6 @@ def test_a_refusal_says_what_would_be_right(
     assert "?" not in str(error.value)
 
 
-@pytest.mark.parametrize("secret", ["two\nlines", "tökën", "nul\x00"])
-def test_a_secret_that_no_header_holds_is_refused_unquoted(secret: str, opened: Open) -> None:
-    with pytest.raises(SourceError, match="characters that no token holds") as refused:
-        opened(secret)
-    assert secret not in str(refused.value)
-
-
 def test_the_token_is_in_no_log_and_no_path(
     opened: Open, server: ReplayServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -79,7 +79,7 @@ def test_hostile_names_and_values_become_rows_or_refusals(opened: Open, single: 
                 case("skipped only", skipped=True, status=None),
                 {},
                 7,
-                blocks=("in\x00ner", None, "outer"),  # type: ignore[arg-type]
+                blocks=("in\x00ner", None, "outer"),
             ),
             "no suite",
             {"name": None, "cases": None, "enclosingBlockNames": 7},

@@ -9,6 +9,8 @@ STAMP := $(VENV)/.synced
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 HISTORY ?=
 SECONDS_LONG ?= 60
+DATA ?=
+RENDER_ONLY ?=
 ADVISORIES ?=
 REQUIRE ?=
 AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -17,7 +19,7 @@ SECRETS := --no-verify --exclude-files '^(uv\.lock|tests/fixtures/.*)$$' --exclu
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run stop status test unit integration e2e contracts check lint types layers containers secrets audit \
-  site build sbom coverage fuzz bench \
+  site build sbom coverage fuzz bench results \
   format hooks clean browser
 
 help: ## show this help
@@ -105,13 +107,16 @@ coverage: setup ## all but the whole stack with branch coverage of ml/; at least
 site: setup ## the documentation, built strictly into site/
 	@$(MKDOCS) build --strict
 
-fuzz: setup ## feed mutated reports, manifests and archives to the readers  [SECONDS_LONG=60]
+fuzz: setup ## feed mutated reports, manifests, archives and CSV to the readers  [SECONDS_LONG=60]
 	@$(UV) sync --locked --quiet --group fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_LONG)
 
 bench: setup ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
 	@$(UV) sync --locked --quiet --group spark
 	@$(BIN)/python -m benchmarks
+
+results: setup ## judge the models on real histories, write docs/results.md  [DATA=<folder>] [RENDER_ONLY=1]
+	@$(BIN)/python -m experiments $(if $(DATA),"$(DATA)") $(if $(RENDER_ONLY),--render-only)
 
 docs: setup ## serve the documentation on http://127.0.0.1:8000 and build it again when a page changes
 	@$(MKDOCS) serve --strict

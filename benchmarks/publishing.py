@@ -2,10 +2,8 @@
 
 import io
 import json
-import secrets
-import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
@@ -18,10 +16,10 @@ from psycopg2 import extensions
 
 from benchmarks.histories import PROJECT, history
 from benchmarks.pairing import Contender, Pairing, Unequal, Work
+from benchmarks.warehouse import running
 from ml.schemas import FEATURES, Predictions, columns
 from ml.spec import Interval, ModelVersion
-from ml.stack.postgres import OWNER, EmbeddedPostgres
-from ml.warehouse import PIPELINE_ROLE, BatchRecord, Publication, Warehouse, migrate
+from ml.warehouse import BatchRecord, Publication, Warehouse
 
 ROWS = 100_000
 QUICK_ROWS = 2_000
@@ -39,7 +37,12 @@ def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
     frame = _predictions(history(20 if quick else 600).test_results, wanted)
     text = _csv(frame)
     moments = count()
-    with _server(scratch / "postgres") as (owner_dsn, warehouse), closing(psycopg2.connect(owner_dsn)) as raw:
+    with (
+        running(scratch / "postgres") as dsns,
+        Warehouse(dsns.pipeline) as warehouse,
+        closing(psycopg2.connect(dsns.owner)) as raw,
+    ):
+        _record_snapshot(warehouse)
         _make_raw_table(raw)
         ours = Contender(
             "Warehouse.publish", partial(_ready, raw, OURS, lambda: _publish(warehouse, frame, next(moments)))
@@ -103,28 +106,6 @@ def _predictions(results: pd.DataFrame, wanted: int) -> pd.DataFrame:
 
 
 _REASONS = tuple(enumerate(FEATURES[:3], start=1))
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[tuple[str, Warehouse]]:
-    """The embedded server with a migrated warehouse, as the stack sets it up."""
-    server = EmbeddedPostgres(folder, _free_port(), secrets.token_hex(16))
-    pipeline = secrets.token_hex(16)
-    server.start()
-    try:
-        server.ensure_database("fourgate", OWNER, server.password)
-        migrate(server.owner_dsn, pipeline)
-        with Warehouse(server.dsn(PIPELINE_ROLE, pipeline, "fourgate")) as warehouse:
-            _record_snapshot(warehouse)
-            yield server.owner_dsn, warehouse
-    finally:
-        server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _record_snapshot(warehouse: Warehouse) -> None:

@@ -2,31 +2,31 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import psycopg2
 from junitparser import JUnitXml, TestSuite
 from lxml import etree
 
 from benchmarks.histories import history
 from benchmarks.pairing import Contender, Pairing, Unequal
-from ml.batch_quality import BatchHistory, judge_batch
-from ml.lake import Lake
-from ml.sources import Limits, open_source, read_batch
+from benchmarks.warehouse import Dsns, running
+from ml.settings import load_settings
 from ml.sources.reports import read_report
 from ml.sources.simulator import write_history
 from ml.spec import Interval
-from ml.validation import validate
+from ml.stages import collection, fetching
 
 RUNS, CASES = 100, 100_000
 QUICK_RUNS, QUICK_CASES = 5, 2_000
 FILES, QUICK_FILES, LARGE, REPORTS_PER_RUN = 1_000, 10, 1_000, 10
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 MAX_BYTES = 1_000_000_000
-LIMITS = Limits(MAX_BYTES, "salt")
 
 
 def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
@@ -51,21 +51,24 @@ def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
             )
     many = scratch / "many"
     _write_many(many, QUICK_FILES if quick else FILES)
-    for title, place in (("a history of small reports", folder), ("a history of large reports", many)):
-        reports = sorted(place.rglob("*.xml"))
-        yield Pairing(
-            family=f"{title} into the lake, junitparser",
-            size=f"{len(reports):,} files",
-            count=_ours(reports),
-            unit="tests",
-            ours=Contender(
-                "fetch to append", lambda place=place: partial(_collected, place, Path(mkdtemp(dir=scratch)))
-            ),
-            peer=Contender("junitparser alone", lambda reports=reports: partial(_peer, _junitparser, reports)),
-            check=_check,
-            note="ours also reads manifests, takes out secrets, lands and hashes every file, holds rows and batches "
-            "against their contracts (Data Docs included) and appends to Delta tables; one process on both sides",
-        )
+    with running(scratch / "postgres") as dsns:
+        for title, place in (("a history of small reports", folder), ("a history of large reports", many)):
+            yield _into_the_lake(title, place, partial(mkdtemp, dir=scratch), dsns)
+
+
+def _into_the_lake(title: str, place: Path, new_home: Callable[[], str], dsns: Dsns) -> Pairing:
+    reports = sorted(place.rglob("*.xml"))
+    return Pairing(
+        family=f"{title} into the lake, junitparser",
+        size=f"{len(reports):,} files",
+        count=_ours(reports),
+        unit="tests",
+        ours=Contender("fetch to append", lambda: partial(_collected, place, Path(new_home()), dsns)),
+        peer=Contender("junitparser alone", lambda: partial(_peer, _junitparser, reports)),
+        check=_check,
+        note="ours also reads manifests, takes out secrets, lands and hashes every file, holds rows and batches "
+        "against their contracts (Data Docs included) and appends to Delta tables, on two cores",
+    )
 
 
 def _write_many(folder: Path, files: int) -> None:
@@ -102,17 +105,20 @@ def _peer(reader: Callable[[Path], int], reports: Sequence[Path]) -> int:
     return sum(reader(report) for report in reports)
 
 
-def _collected(history_folder: Path, home: Path) -> int:
-    """What `fourgate collect` does, without the ledger's one row per batch in PostgreSQL."""
-    lake = Lake(str(home / "lake"))
-    versions = dict(lake.create())
-    for number, batch in enumerate(open_source(history_folder, home / "landing", LIMITS).fetch(Interval()), start=1):
-        parsed = read_batch(batch, LIMITS)
-        checked = validate(parsed.frames, parsed.refused, batch, NOW)
-        judge_batch(checked.accepted, checked.rejected, BatchHistory(), NOW, home / "docs" / batch.batch_id)
-        tables = {**checked.accepted, "rejected_rows": checked.rejected}
-        versions = dict(lake.append(tables, batch.batch_id, number, versions).versions)
-    return lake.read("test_results", versions["test_results"], columns=["run_id"]).num_rows
+def _collected(history_folder: Path, home: Path, dsns: Dsns) -> int:
+    """What `fourgate collect` does; an empty lake needs an empty ledger."""
+    with closing(psycopg2.connect(dsns.owner)) as owner, owner, owner.cursor() as cursor:
+        cursor.execute("TRUNCATE fourgate.collection_batch CASCADE")
+    given = {
+        "FOURGATE_WAREHOUSE_DSN": dsns.pipeline,
+        "FOURGATE_HOME": str(home),
+        "FOURGATE_LAKE_URI": str(home / "lake"),
+    }
+    settings = load_settings(given)
+    request = fetching.Request(fetching.HISTORY, NOW, Interval(), history=str(history_folder))
+    batches = fetching.fetch_each(settings, request)
+    appended = collection.append(settings, collection.validate_each(settings, batches, NOW))
+    return int(appended["rows"]["test_results"])
 
 
 def _junitparser(report: Path) -> int:

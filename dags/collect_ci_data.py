@@ -1,19 +1,18 @@
 """### Collect CI data
 
-Every source -> landing -> contracts -> lake. Hourly and on demand; emits `ci_history` with its numbers (rows,
-refused rows, bytes, lowest quality score, snapshot) when something new came in. Sources are the history of
-FOURGATE_HISTORY and the CI servers of `fourgate.toml`; each server is asked from where its last collection ended.
+Every source -> landing -> contracts -> lake. Hourly, on demand, and once CI jobs pushed runs (asset `pushed_runs`: only
+those); emits `ci_history` with its numbers (rows, bytes, lowest quality score, ...) when something is new. Sources:
+FOURGATE_HISTORY, what was pushed, and the servers of `fourgate.toml`, each asked from where its last collection ended.
 
 **A past period:** *Trigger -> Backfill* collects, hour by hour, the runs that started within each data interval and
 nothing else; *Single run* with *since* and *until* a longer period at once. A scheduled run takes all that is new.
 
-**Normal:** `append` is *skipped* when there was nothing new. Rejected rows do not turn a run red: they are kept in
-`rejected_rows` with their reason, and the batch's data-quality score drops.
+**Normal:** `append` is *skipped* when nothing was new. Rejected rows turn no run red: `rejected_rows` says why.
 
-**Red is real when:** `fetch` of a source cannot read or reach it, is refused, or finds that a server had no run for
-longer than its `silent_days` (the log says what would be right, `fourgate source test NAME` more); other sources go on.
-`require_contracts` names a batch that breaks its contract as a whole: it is not in the lake (open the *Report* of its
-`validate`). `append` waits ten minutes for the lake's lock, no longer (another collector hangs: see its log).
+**Red is real when:** `fetch` of a source cannot read or reach it, is refused, or finds a server silent for longer than
+its `silent_days` (see the log, or `fourgate source test NAME`); other sources go on. `require_contracts` names a batch
+that breaks its contract as a whole and is not in the lake (see its *Report*), or a project that dries up: a thin week
+(`least_share`), or two weeks without a push. `append` waits ten minutes for the lock of the lake (see who has it).
 
 **Mend:** fix the cause and clear the task: a batch is known by its content. Owner: data engineering.
 """
@@ -36,17 +35,18 @@ FORM = {
 }
 
 
-@dag(schedule=defaults.HOURLY, params=FORM, tags=["fourgate", "data"], doc_md=__doc__, **defaults.DAG)
+@dag(schedule=defaults.HOURLY_OR_PUSHED, params=FORM, tags=["fourgate", "data"], doc_md=__doc__, **defaults.DAG)
 def collect_ci_data():
     """Wire the steps of collecting."""
 
     @task
     def list_sources() -> list[str]:
-        """Name what is collected: what the form says, else all that is configured."""
+        """Name what is collected: what was pushed if that started the run, what the form says, else all of it."""
         from ml.stages import fetching
 
-        form = get_current_context()["params"]
-        return fetching.names(load_settings(), fetching.HISTORY if form["history"] else form["source"])
+        now, form = get_current_context(), get_current_context()["params"]
+        only = fetching.HISTORY if form["history"] else form["source"]
+        return fetching.names(load_settings(), fetching.PUSH if defaults.is_pushed(now) else only)
 
     @task(max_active_tis_per_dagrun=4, map_index_template="{{ task.op_kwargs['source'] }}")
     def fetch(source: str) -> list[dict[str, Any]]:
@@ -55,8 +55,8 @@ def collect_ci_data():
 
         now = get_current_context()
         when, history = opening.to_span(*defaults.span(now)), now["params"]["history"]
-        request = fetching.Request(source, defaults.collected_at(now), when, token_of(source), history)
-        return fetching.fetch(load_settings(), request)
+        asked = fetching.Request(source, defaults.collected_at(now), when, token_of(source), history)
+        return fetching.fetch(load_settings(), asked)
 
     @task(trigger_rule="all_done")
     def gather(fetched: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -87,10 +87,10 @@ def collect_ci_data():
 
     @task(trigger_rule="none_failed")
     def require_contracts(batches: list[dict[str, Any]]) -> None:
-        """Turn the run red for a batch that was refused as a whole; the good ones are in the lake by now."""
-        from ml.stages import contracts
+        """Turn the run red for a batch that was refused as a whole, or a project that dries up."""
+        from ml.stages import vigilance
 
-        contracts.require_contracts(list(batches))
+        vigilance.require_health(load_settings(), list(batches), defaults.collected_at(get_current_context()))
 
     fetched = fetch.expand(source=list_sources())
     checked = validate.expand(batch=gather(fetched))

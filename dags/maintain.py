@@ -1,6 +1,7 @@
 """### Maintain
 
-Weekly, and by hand: merges the small files of the lake and removes what is old. Every version of the lake that a
+Weekly, and by hand: removes history that its project does not keep (`keep_days` in `fourgate.toml`), merges the small
+files of the lake and removes what is old. Every version of the lake that a
 champion, its predecessor, its anchor, a current publication or the newest snapshot names stays readable, and so do the
 models in service. How long the rest stays are settings (`FOURGATE_KEEP_...`, see `.env.example`); the form's *dry run*
 says what would go. The numbers are each task's result; `disk_use` says what is left, and so does `fourgate disk`.
@@ -49,7 +50,7 @@ def maintain():
 
     @task(pool=LAKE_POOL, multiple_outputs=False)
     def compact_and_vacuum() -> dict[str, Any]:
-        """Compact the lake, vacuum what nothing names, record the new snapshot."""
+        """Remove history that is not kept, compact the lake, vacuum what nothing names, record the new snapshots."""
         from ml.stages import maintenance
 
         return call(maintenance.maintain)

@@ -1,9 +1,10 @@
 """### Publish predictions
 
 Scores every open change (and in a replay the newest runs, each as of its start, and the next run) with the champion
-and publishes the set to the results table in one transaction. Runs on a new champion or new history, and daily: Airflow
-keeps no asset event for a paused DAG, so what was missed in a pause is caught up with once, when it ends. Emits
-`predictions_<model>` with the numbers of the set.
+and publishes the set to the results table in one transaction; `flaky_tests` scores failures of the newest runs whose
+label has not settled. Runs on a new champion or new history, and daily: Airflow keeps no asset event for a paused DAG,
+so what was missed in a pause is caught up with once, when it ends. Emits `predictions_<model>` with the numbers of the
+set.
 
 **Normal:** *skipped* when no project has a champion yet.
 

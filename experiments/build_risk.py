@@ -13,7 +13,6 @@ the change that TravisTorrent counted (`CHANGE`, `STATE`). Its histories are rea
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,17 +20,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from experiments.histories import opened, read_tables
+from experiments.rows import RESULTS, figures, libraries, write
 from ml import metrics, training
-from ml.engine import open_engine
 from ml.features import Context, Queries, build_runs
 from ml.models import load_model
 from ml.schemas import BuildRiskFrame, feature_groups
 from ml.spec import Interval, ModelSpec, Objective, Split
 from ml.training import FitOptions, Yardstick
 
-RESULTS = Path(__file__).parent / "results" / "build_risk.json"
+FILE = RESULTS / "build_risk.json"
 LEARNED_SHARE = 0.7
 FIT_SHARE = 0.8
 FOLDS = ((0.5, 0.6), (0.6, 0.7))
@@ -49,26 +48,11 @@ CHANGE = (
     "gh_diff_other_files",
 )
 STATE = ("gh_num_commit_comments", "git_prev_commit_resolution_status")
-TABLES = {
-    "runs": ("run_id", "workflow", "event", "branch", "change_id", "author_id", "status"),
-    "test_results": ("run_id", "variant", "test_id", "outcome"),
-    "changed_files": ("run_id", "path"),
-}
-NUMBERS = {
-    "runs": {"attempt": pa.int64(), "started_at": pa.timestamp("us", "UTC"), "finished_at": pa.timestamp("us", "UTC")},
-    "test_results": {"attempt": pa.int64(), "duration_s": pa.float64()},
-    "changed_files": {"added": pa.int64(), "deleted": pa.int64()},
-}
 
 
 def features_of(project: str, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """`BuildRiskFrame` of a history given as frames; a table that is left out is empty."""
-    with open_engine("duckdb", threads=2) as engine:
-        for name, texts in TABLES.items():
-            types = dict.fromkeys(texts, pa.string()) | NUMBERS[name]
-            given = tables.get(name, pd.DataFrame(columns=list(types)))
-            table = pa.Table.from_pandas(given[list(types)], schema=pa.schema(types.items()), preserve_index=False)
-            engine.register_frame(name, table)
+    with opened(tables) as engine:
         return build_runs(engine, Queries.training(project), Context())
 
 
@@ -85,7 +69,7 @@ def builds_frame(builds: pd.DataFrame) -> pd.DataFrame:
             # What the branch tells elsewhere: pull requests fail on their own, pushes share a trunk.
             "workflow": np.where(builds["gh_is_pr"] == 1, "pull_request", "push"),
             "status": np.where(builds["build_Failed"] == 1, "failed", "passed"),
-            **dict.fromkeys(("branch", "change_id", "author_id")),
+            **dict.fromkeys(("branch", "change_id", "author_id", "commit_sha")),
         }
     )
     counted = builds[[*CHANGE, *STATE]].astype(np.float64).assign(run_id=run_id)
@@ -152,9 +136,7 @@ def measure(set_name: str, spec: ModelSpec, frame: pd.DataFrame) -> Iterator[dic
         limit = metrics.best_threshold(tune["failed"], then["probability"])
         found = training.evaluate(test.join(now), "test", replace(yardstick, threshold=limit))
         for key in ("auc", "pr_auc", "brier", "ece", "f1", "quadratic_score_all"):
-            value = found[f"test.{key}"]
-            bounds = {"value": round(value.value, 4), "low": round(value.low, 4), "high": round(value.high, 4)}
-            yield {**about, "method": name, "measure": key, **bounds}
+            yield {**about, "method": name, "measure": key, **figures(found[f"test.{key}"])}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -162,18 +144,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--builds", type=Path, help="builds file (Parquet), several projects")
     parser.add_argument("--history", type=Path, action="append", default=[], help="history folder of Parquet tables")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the rows go")
+    parser.add_argument("--out", type=Path, default=FILE, help="where the rows go")
     given = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     for set_name, spec, frame in _sets(given.builds, given.history):
         rows += measure(set_name, spec, frame)
         _tell(rows)
-        given.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write(given.out, {"about": {"seed": OPTIONS.seed, "libraries": libraries()}, "rows": rows})
 
 
 def _sets(builds: Path | None, histories: Sequence[Path]) -> Iterator[tuple[str, ModelSpec, pd.DataFrame]]:
     for folder in histories:
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        tables = read_tables(folder)
         project = str(tables["runs"]["project"].iloc[0])
         yield folder.name, load_model("build_risk"), features_of(project, tables)
     if builds is not None:

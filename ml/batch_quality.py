@@ -21,7 +21,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ml.errors import ContractError
-from ml.schemas import CLOCK_SKEW, EARLIEST, KEYS
+from ml.schemas import CLOCK_SKEW, EARLIEST, tables_of
 from ml.spec import Check
 
 OVERVIEW = "overview.html"
@@ -80,7 +80,7 @@ def judge_batch(
     """Judge a validated batch and write its report.
 
     Args:
-        accepted: accepted rows of `runs`, `test_results`, `changed_files`.
+        accepted: accepted rows of `runs`, `test_results`, `changed_files`, and `commits` where there are any.
         rejected: refused rows and payloads, in the columns of `rejected_rows`.
         history: what is usual for the project.
         as_of: now, in UTC.
@@ -90,7 +90,7 @@ def judge_batch(
         ContractError: a suite is missing or cannot be read.
     """
     frames = {"batch": _figures(accepted, rejected, as_of)}
-    frames |= {name: _for_docs(accepted[name]) for name in KEYS if len(accepted[name])}
+    frames |= {name: _for_docs(accepted[name]) for name in tables_of(accepted) if len(accepted[name])}
     suites = {name: _suite(name) for name in frames}
     limits = _limits(history, as_of, suites["batch"]["meta"]["volume"])
     for suite in suites.values():
@@ -154,7 +154,7 @@ def _has_limits(expectation: Mapping[str, Any], limits: Mapping[str, Any]) -> bo
 def _figures(accepted: Mapping[str, pd.DataFrame], rejected: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     """One row of figures about the batch; NaN where a figure has no rows to come from."""
     runs, results = accepted["runs"], accepted["test_results"]
-    kept = sum(len(accepted[name]) for name in KEYS)
+    kept = sum(len(accepted[name]) for name in tables_of(accepted))
     orphans = int(rejected["reason"].eq("orphan").sum())
     age = (as_of - runs["started_at"].max()) / timedelta(hours=1) if len(runs) else math.nan
     tested = len(results[["project", "run_id"]].drop_duplicates())
@@ -238,7 +238,8 @@ def _config(folder: Path) -> Any:
         "class_name": "SiteBuilder",
         "show_how_to_buttons": False,
         "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "view": _view("IndexPage")},
+        "site_section_builders": {name: {"view": _view("Page")} for name in ("expectations", "validations")},
     }
     return DataContextConfig(
         analytics_enabled=False,
@@ -246,6 +247,10 @@ def _config(folder: Path) -> Any:
         data_docs_sites={"data_docs": site},
         store_backend_defaults=InMemoryStoreBackendDefaults(),
     )
+
+
+def _view(name: str) -> dict[str, str]:
+    return {"module_name": "ml.data_docs_view", "class_name": name}
 
 
 def _put_in_place(built: Path, folder: Path) -> None:

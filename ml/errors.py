@@ -61,14 +61,16 @@ class RefusedPayload(SourceError):
 class RefusedRequest(SourceError):
     """A pushed run is not taken.
 
-    `status` is that of HTTP, `expected` what would have been right, `wait_s` after how long it may be sent again.
+    `status` is that of HTTP, `expected` what would have been right, `wait_s` after how long it may be sent again;
+    `headers` go with the answer.
     """
 
-    def __init__(self, status: int, message: str, expected: str, wait_s: float | None = None) -> None:
+    def __init__(self, status: int, message: str, expected: str, wait_s: float | None = None, **headers: str) -> None:
         super().__init__(message)
         self.status = status
         self.expected = expected
         self.wait_s = wait_s
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 class ContractError(FourgateError):

@@ -12,7 +12,9 @@ READERS = {
     "warehouse_dsn": "ml.warehouse",
     "warehouse_admin_dsn": "ml.warehouse.migrate",
     "mlflow_tracking_uri": "ml.registry",
-    "airflow_url": "ml.stages",
+    "airflow_url": "ml.stages, ml.receiver",
+    "airflow_user": "ml.receiver",
+    "airflow_password": "ml.receiver",  # pragma: allowlist secret
     "history": "ml.stages.fetching",
     "sources": "ml.sources.configured, dags",
     "engine": "ml.engine",
@@ -41,6 +43,7 @@ READERS = {
     "postgres_port": "ml.stack",
     "mlflow_port": "ml.stack",
     "airflow_port": "ml.stack",
+    "receiver_port": "ml.stack",
 }
 HEAD = """\
 # Every setting of Fourgate. Copy to .env and change what you need; a variable of the environment wins over it.

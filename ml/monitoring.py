@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp
 from ml.metrics import Columns, auc, brier, ece, probability_by_run, ranking_by_run
 from ml.spec import MERGED_RESULT, Decision, Objective
 
-CHOSEN = {Decision.SELECT.value, Decision.RISKY.value}
+CHOSEN = {Decision.SELECT.value, Decision.RISKY.value, Decision.RERUN.value}
 
 
 def live_measures(

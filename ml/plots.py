@@ -16,34 +16,48 @@ from numpy.typing import ArrayLike
 DPI = 120
 COLOURS = ("#1f5fa8", "#d9722e", "#3c8d5a", "#8b5fa8", "#7a7a7a", "#b8a030")
 MAX_NAME = 48
+RUN = {
+    "share": "tests run (% of the run's tests)",
+    "duration_share": "test time run (% of the duration of all runs)",
+}
+CAUGHT = {"test_recall": "failing tests caught", "change_recall": "faulty runs caught"}
 
 
 def ranking(curves: Mapping[str, pd.DataFrame], title: str, budget: float) -> Figure:
-    """Share of tests run against what is caught: left all failing tests, right runs with at least one caught.
+    """What is run against what is caught: left all failing tests, right runs with at least one caught.
+
+    Above, what is run is a share of the tests; below, where the curves tell it, the share of the duration of those.
 
     Args:
-        curves: name -> share, test_recall, change_recall (0..1), as `ml.metrics.selection_curve` makes them. The
-            first one is drawn solid, the others dashed.
+        curves: name -> share, duration_share (may be left out), test_recall, change_recall (0..1), as
+            `ml.metrics.selection_curve` makes them. The first one is drawn solid, the others dashed.
         title: what the runs are.
         budget: share of tests (0..1) of a published selection, drawn as a line.
     """
-    figure = _figure(10, 4.6)
-    axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    for place, column, label in zip(
-        axes, ("test_recall", "change_recall"), ("failing tests caught", "faulty runs caught"), strict=True
-    ):
-        for position, (name, curve) in enumerate(curves.items()):
-            style = {"lw": 2.2} if position == 0 else {"lw": 1.3, "ls": "--"}
-            colour = COLOURS[position % len(COLOURS)]
-            place.plot(curve["share"], curve[column], label=_short(name), color=colour, **style)
+    told = {run: words for run, words in RUN.items() if all(run in curve for curve in curves.values())}
+    figure = _figure(10, 4.2 * len(told))
+    axes = figure.subplots(len(told), 2, sharex=True, sharey=True, squeeze=False)
+    for row, (run, words) in zip(axes, told.items(), strict=True):
+        for place, (caught, label) in zip(row, CAUGHT.items(), strict=True):
+            _draw_curves(place, curves, run, caught)
+            place.set(xlabel=words, ylabel=f"{label} (%)", xlim=(0, 1), ylim=(0, 1.02))
+            place.xaxis.set_major_formatter(PercentFormatter(1))
+            place.yaxis.set_major_formatter(PercentFormatter(1))
+            place.tick_params(labelbottom=True, labelleft=True)
+            _quiet(place)
+    for place in axes[0]:
         place.axvline(budget, color="#bbbbbb", lw=1, zorder=0)
-        place.set(xlabel="tests run (% of the run's tests)", ylabel=f"{label} (%)", xlim=(0, 1), ylim=(0, 1.02))
-        place.xaxis.set_major_formatter(PercentFormatter(1))
-        place.yaxis.set_major_formatter(PercentFormatter(1))
-        _quiet(place)
-    axes[1].legend(loc="lower right", frameon=False)
+    axes[0][1].legend(loc="lower right", frameon=False)
     figure.suptitle(title)
     return figure
+
+
+def _draw_curves(place: Axes, curves: Mapping[str, pd.DataFrame], run: str, caught: str) -> None:
+    if all(curve[run].isna().all() for curve in curves.values()):
+        place.text(0.5, 0.5, "unknown", ha="center", color="#888888")
+    for position, (name, curve) in enumerate(curves.items()):
+        style = {"lw": 2.2} if position == 0 else {"lw": 1.3, "ls": "--"}
+        place.plot(curve[run], curve[caught], label=_short(name), color=COLOURS[position % len(COLOURS)], **style)
 
 
 def calibration(failed: ArrayLike, probability: ArrayLike, title: str, bins: int = 15) -> Figure:

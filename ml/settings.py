@@ -7,7 +7,6 @@ A secret may stand in a file instead: ``FOURGATE_WAREHOUSE_DSN_FILE`` names it.
 
 import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +16,14 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ml.errors import SettingsError
+from ml.fourgate_file import read_tables
 
 PREFIX = "FOURGATE_"
 FILE = "_FILE"
 TOKEN = "TOKEN_"  # noqa: S105 -- begins FOURGATE_TOKEN_<SOURCE>, the name of a source's secret
 UPLOAD_TOKEN = PREFIX + "UPLOAD_TOKEN"  # of a CI job; no setting, for nothing but `fourgate upload` reads it
 MAX_SECRET_BYTES = 10_000
-MODELS = ("test_selection", "build_risk")
+MODELS = ("test_selection", "build_risk", "flaky_tests")
 GATES = ("data_quality", "statistical", "stability", "consistency")
 
 
@@ -43,7 +43,15 @@ class Settings(BaseSettings):
         SecretStr(""), description="PostgreSQL address of the owner role; used by migrations only"
     )
     mlflow_tracking_uri: str = Field("", description="address of the MLflow server, e.g. http://127.0.0.1:5000")
-    airflow_url: str = Field("", description="address of the Airflow pages, e.g. http://127.0.0.1:8080; for links only")
+    airflow_url: str = Field(
+        "",
+        description="address of Airflow, e.g. http://127.0.0.1:8080; for links, and for `fourgate receive` to tell it "
+        "of pushed runs",
+    )
+    airflow_user: str = Field("admin", description="user that `fourgate receive` logs in to Airflow as")
+    airflow_password: SecretStr = Field(
+        SecretStr(""), description="password of that user; without it pushed runs wait for the hourly collection"
+    )
     history: str = Field(
         "", description="history folder, zip or tar to collect; empty = the simulated history in <home>/simulated"
     )
@@ -115,6 +123,9 @@ class Settings(BaseSettings):
     postgres_port: int = Field(54329, ge=1024, le=65535, description="port of the embedded PostgreSQL, on loopback")
     mlflow_port: int = Field(5000, ge=1024, le=65535, description="port of the embedded MLflow, on loopback")
     airflow_port: int = Field(8080, ge=1024, le=65535, description="port of the embedded Airflow, on loopback")
+    receiver_port: int = Field(
+        8090, ge=1024, le=65535, description="port of the embedded stack's push endpoint, on loopback"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -195,20 +206,9 @@ def read_sources(file: Path) -> dict[str, Any]:
     """The tables ``[source.NAME]`` of a file, by name; empty where there is no file.
 
     Raises:
-        SettingsError: the file cannot be read or is no TOML; names the line.
+        SettingsError: see `ml.fourgate_file.read_tables`.
     """
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{file} cannot be read: {error}") from error
-    if unknown := sorted(set(document) - {"source"}):
-        raise SettingsError(f"{file}: {unknown[0]!r} is not known; right would be tables called [source.NAME]")
-    found = document.get("source", {})
-    if not isinstance(found, dict) or not all(isinstance(table, dict) for table in found.values()):
-        raise SettingsError(f"{file}: source is no table; right would be tables called [source.NAME]")
-    return found
+    return read_tables(file)["source"]
 
 
 def home_only(environ: Mapping[str, str] | None = None) -> Settings:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Names a result once the attempts of its run are merged.
 MERGED_RESULT = ["run_id", "variant", "test_id"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+END = datetime.max.replace(tzinfo=UTC)
 # Branches (in lower case) that every change ends in, and events that stand for a proposed change.
 TRUNKS = ("main", "master", "trunk", "develop")
 PULL_REQUESTS = ("pull_request", "pull_request_target", "pr", "merge_request", "merge_request_event")
@@ -47,12 +48,14 @@ class Status(StrEnum):
 
 
 class Decision(StrEnum):
-    """What a prediction advises for a test, or for a whole run."""
+    """What a prediction advises for a test, for a whole run, or for a failure."""
 
     SELECT = "select"
     SKIP = "skip"
     RISKY = "risky"
     OK = "ok"
+    RERUN = "rerun"
+    INVESTIGATE = "investigate"
 
 
 class Objective(StrEnum):
@@ -64,6 +67,13 @@ class Objective(StrEnum):
 
     RANKING = "ranking"
     PROBABILITY = "probability"
+
+
+class Question(StrEnum):
+    """When a model is asked about a run: before it, what will happen, or after it, what its failures mean."""
+
+    START = "start"
+    FINISH = "finish"
 
 
 # Variant and test of a row that stands for its whole run.
@@ -193,7 +203,7 @@ class ModelSpec:
             variant and test where a row is a run. `failed` is what is predicted.
         build: makes that frame from an engine with a history, the rows asked for and a context.
         outcomes: run_id, variant, test_id, started_at, failed, duration_s of the runs named in the engine's table
-            ``published``: what predictions are held against.
+            ``published``: what predictions are held against, as known at the queries' `as_of`; arguments as of `build`.
         features: columns that an estimator sees.
         candidates: name -> function of the seed and the thread count that makes an unfitted estimator.
         baselines: name -> function of the frame. Ranking: its value ranks the tests of a run, highest first.
@@ -203,6 +213,7 @@ class ModelSpec:
         slices: name -> function of the frame that labels each row; no such group of rows may degrade.
         drift_rows: rows that either period needs for drift to be measured.
         cost: column with the expected duration in seconds, for the cost-aware order; empty if there is none.
+        question: START publishes changes that wait for their results; FINISH the newest runs' rows without an outcome.
     """
 
     name: str
@@ -219,6 +230,7 @@ class ModelSpec:
     slices: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = field(default_factory=dict)
     drift_rows: int = 200
     cost: str = ""
+    question: Question = Question.START
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ app = typer.Typer(
 
 def complete() -> typer.Typer:
     """`app` with every command: each module registers its own on import, and the help of one names all."""
-    from ml.cli import checks, doctor, pipeline, receiver, sources, stack, trace, upkeep, upload  # noqa: F401 - see above
+    from ml.cli import checks, doctor, flaky, forget, pipeline, receiver, sources, stack, trace, upkeep, upload  # noqa: F401 - see above
 
     return app
 

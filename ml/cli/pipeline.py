@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ml.cli import app, clock
-from ml.cli.output import console, grid, plain, progress, show
+from ml.cli.output import plain, progress, show
 from ml.errors import NotEnoughData, SettingsError
 from ml.settings import GATES, MODELS, Settings, load_settings
 
@@ -41,9 +41,9 @@ def label(project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> N
     from ml.stages import labelling
 
     settings = load_settings()
-    moment = _moment(settings, as_of)
+    moment = moment_of(settings, as_of)
     labelled = []
-    names = _projects(settings, project)
+    names = projects_of(settings, project)
     with progress(as_json) as bar:
         task = bar.add_task("labelling failures", total=len(names))
         for name in names:
@@ -53,34 +53,13 @@ def label(project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> N
 
 
 @app.command()
-def flaky(
-    project: Annotated[str, typer.Argument(help="Project whose tests are assessed.")],
-    top: Annotated[int, typer.Option(min=1, help="How many tests to show.")] = 20,
-    as_of: AsOf = "",
-    as_json: AsJson = False,
-) -> None:
-    """Show which tests are flaky, how sure that is, and how many reruns settle a failure."""
-    from ml.stages import flakiness
-
-    settings = load_settings()
-    (name,) = _projects(settings, project)
-    tests = flakiness.assess(settings, name, _moment(settings, as_of))[:top]
-    if as_json:
-        show(tests, as_json)
-        return
-    names = ("test_id", "variant", "state", "probability", "rate", "reruns", "reason")
-    rows = [[f"{one[name]:.3f}" if isinstance(one[name], float) else one[name] for name in names] for one in tests]
-    console.print(grid(f"Likeliest flaky tests of {name}", names, rows))
-
-
-@app.command()
 def features(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_json: AsJson = False) -> None:
     """Build the point-in-time feature frame of each project and say where it is."""
     from ml.stages import preparation
 
     settings = load_settings()
-    moment = _moment(settings, as_of)
-    names, frames = _projects(settings, project), []
+    moment = moment_of(settings, as_of)
+    names, frames = projects_of(settings, project), []
     with progress(as_json) as bar:
         task = bar.add_task("building features", total=len(names))
         for name in names:
@@ -95,7 +74,7 @@ def drift(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     from ml.stages import preparation
 
     settings = load_settings()
-    moment = _moment(settings, as_of)
+    moment = moment_of(settings, as_of)
     with progress(as_json) as bar:
         bar.add_task("measuring drift", total=None)
         reports = preparation.drift(settings, model, project, moment)
@@ -108,9 +87,9 @@ def train(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     from ml.stages import preparation, retraining
 
     settings = load_settings()
-    moment = _moment(settings, as_of)
+    moment = moment_of(settings, as_of)
     trained = []
-    for name in _projects(settings, project):
+    for name in projects_of(settings, project):
         with progress(as_json) as bar:
             bar.add_task(f"training for {plain(name)}", total=None)
             frame = preparation.features(settings, model, name, moment)
@@ -148,7 +127,7 @@ def publish(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", a
     from ml.stages import serving
 
     settings = load_settings()
-    moment = _moment(settings, as_of)
+    moment = moment_of(settings, as_of)
     with progress(as_json) as bar:
         bar.add_task("scoring and publishing", total=None)
         published = serving.publish(settings, model, project, moment)
@@ -163,7 +142,7 @@ def monitor(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", a
     from ml.stages import serving
 
     settings = load_settings()
-    moment = _moment(settings, as_of)
+    moment = moment_of(settings, as_of)
     with progress(as_json) as bar:
         bar.add_task("measuring published predictions", total=None)
         measured = serving.monitor(settings, model, project, moment)
@@ -183,13 +162,14 @@ def rollback(
 
     settings = load_settings()
     leaving = serving.champion_of(settings, model, project)
-    show(retraining.rollback(settings, leaving, _moment(settings, as_of), getpass.getuser(), reason), as_json)
+    show(retraining.rollback(settings, leaving, moment_of(settings, as_of), getpass.getuser(), reason), as_json)
 
 
 @app.command()
 def status(model: Model = MODELS[0], as_json: AsJson = False) -> None:
     """Show champions, verdicts and top predictions."""
-    from ml.cli.summary import print_status
+    from ml import stack
+    from ml.cli.summary import print_receiver, print_status
     from ml.stages import reporting
 
     found = reporting.status(load_settings(), model)
@@ -197,13 +177,14 @@ def status(model: Model = MODELS[0], as_json: AsJson = False) -> None:
         show(found, as_json)
     else:
         print_status(found)
+        print_receiver(stack.condition(load_settings()))
 
 
 def _judge(settings: Settings, model: str, project: str) -> list[tuple[dict[str, object], list[dict[str, object]]]]:
     from ml.stages import retraining
 
     judged = []
-    names = _projects(settings, project)
+    names = projects_of(settings, project)
     for name in names:
         try:
             candidate = retraining.newest_candidate(settings, model, name)
@@ -223,7 +204,8 @@ def _judge(settings: Settings, model: str, project: str) -> list[tuple[dict[str,
     return judged
 
 
-def _projects(settings: Settings, only: str) -> list[str]:
+def projects_of(settings: Settings, only: str) -> list[str]:
+    """The given project, or all of the lake; an empty lake is an error."""
     from ml.stages.opening import projects
 
     found = projects(settings, only)
@@ -232,7 +214,7 @@ def _projects(settings: Settings, only: str) -> list[str]:
     return found
 
 
-def _moment(settings: Settings, text: str) -> datetime | None:
+def moment_of(settings: Settings, text: str) -> datetime | None:
     """The given moment; else in wall-clock mode the wall clock; else None: the stage takes the end of the data."""
     return now(text) if settings.clock == "wall" else _given(text)
 

@@ -1,6 +1,6 @@
 """Commands that collect, and that add and test the CI servers to collect from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,29 +34,36 @@ def collect(what: What = "", since: str = "", until: str = "", as_of: AsOf = "",
 
     A source that fails does not keep the others from the lake; its error comes last.
     """
-    from ml.stages import collection, contracts, fetching
+    from ml.stages import collection, fetching, vigilance
     from ml.stages.opening import to_span
 
     settings, moment = load_settings(), now(as_of)
     folder = "" if what == fetching.PUSH else _folder(what, source_names(settings))
     names = fetching.names(settings, fetching.HISTORY if folder else what)
     requests = [fetching.Request(name, moment, to_span(since, until), history=folder) for name in names]
+    failures: list[FourgateError] = []
+    checked: list[dict[str, Any]] = []
     with progress(as_json) as bar:
-        batches, failures = _fetch(settings, requests, bar)
-        if failures and not batches:
-            raise failures[0]
-        task = bar.add_task("validating", total=len(batches))
-        checked = []
-        for batch in batches:
-            checked.append(collection.validate(settings, batch, moment))
-            bar.advance(task)
-    show({"validated": checked, **collection.append(settings, checked)}, as_json)
+        task = bar.add_task("validating and appending", total=None)
+
+        def validated() -> Iterator[dict[str, Any]]:
+            batches = _fetched(settings, requests, bar, failures)
+            for one in collection.validate_each(settings, batches, moment):
+                checked.append(one)
+                yield one
+                bar.update(task, completed=len(checked))
+
+        appended = collection.append(settings, validated())
+        bar.update(task, total=len(checked))
+    if failures and not checked:
+        raise failures[0]
+    show({"validated": checked, **appended}, as_json)
     refused = [(batch["batch_id"], reason, rows) for batch in checked for reason, rows in batch["reasons"].items()]
     if refused and not as_json:
         console.print(grid("Refused rows", ("batch", "reason", "rows"), refused))
     for failure in failures:
         raise failure
-    contracts.require_contracts(checked)
+    vigilance.require_health(settings, checked, moment)
 
 
 def _folder(what: str, sources: Sequence[str]) -> str:
@@ -69,21 +76,18 @@ def _folder(what: str, sources: Sequence[str]) -> str:
     return str(folder)
 
 
-def _fetch(
-    settings: "Settings", requests: "Sequence[Request]", bar: Progress
-) -> tuple[list[dict[str, Any]], list[FourgateError]]:
-    """Batches of all sources, and the errors of those that failed."""
+def _fetched(
+    settings: "Settings", requests: "Sequence[Request]", bar: Progress, failures: list[FourgateError]
+) -> Iterator[dict[str, Any]]:
+    """Batches of all sources as they land; the errors of those that failed come to `failures`."""
     from ml.stages import fetching
 
-    batches: list[dict[str, Any]] = []
-    failures: list[FourgateError] = []
     for request in requests:
         task = bar.add_task(f"landing {plain(request.name)}", total=None)
         try:
-            batches += fetching.fetch(settings, request, partial(_advance, bar, task))
+            yield from fetching.fetch_each(settings, request, partial(_advance, bar, task))
         except FourgateError as error:
             failures.append(error)
-    return batches, failures
 
 
 def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
@@ -119,9 +123,11 @@ def list_sources(as_json: AsJson = False) -> None:
 )
 def add(
     name: Name,
-    kind: Annotated[str, typer.Option(help="github_actions, gitlab or jenkins.")],
+    kind: Annotated[str, typer.Option(help="bucket, git, github_actions, gitlab, jenkins or sql.")],
     project: Annotated[str, typer.Option(help="Name that its runs go into the lake under.")],
-    url: Annotated[str, typer.Option(help="Root of the server's API. Default: that of the public service.")] = "",
+    url: Annotated[
+        str, typer.Option(help="Root of the server's API, or the repository. Default: that of the public service.")
+    ] = "",
     options: Annotated[
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option; may be repeated.")
     ] = None,
@@ -131,9 +137,10 @@ def add(
 
     settings = load_settings()
     table = {"kind": kind, "project": project, **({"url": url} if url else {}), **_given(options or [])}
-    configured.add(settings.sources, name, table)
+    added = configured.add(settings.sources, name, table)
     console.print(f"[green]added[/] {name} to {plain(settings.sources)}")
-    console.print(f"next: put its token into {token_name(name)}, then `fourgate source test {name}`")
+    token = f"put its token into {token_name(name)}, then " if added.options.needs_secret else ""
+    console.print(f"next: {token}`fourgate source test {name}`")
 
 
 @source_app.command("test")

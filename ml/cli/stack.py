@@ -23,7 +23,7 @@ History = Annotated[
 
 @app.command()
 def up() -> None:
-    """Start PostgreSQL, MLflow and Airflow on this machine and wait until they answer."""
+    """Start PostgreSQL, MLflow, Airflow and the push endpoint on this machine and wait until they answer."""
     _print_addresses(_start(load_settings()))
 
 
@@ -110,7 +110,7 @@ def _form(settings: Settings, history: Path | None) -> dict[str, str]:
 
 
 def _start(settings: Settings) -> Stack:
-    with console.status("starting PostgreSQL, MLflow and Airflow") as status:
+    with console.status("starting PostgreSQL, MLflow, Airflow and the push endpoint") as status:
         return embedded.start(settings, lambda detail: status.update(f"starting: {plain(detail)}"))
 
 
@@ -123,4 +123,5 @@ def _print_addresses(stack: Stack) -> None:
     console.print(
         f"Results   psql '{stack.role_dsn('reader')}'   table prediction, view current_prediction", markup=False
     )
+    console.print(f"Push      {stack.receiver_url}   for CI jobs with a token of `fourgate token create`", markup=False)
     console.print("Everything stays up; `make stop` ends it.")

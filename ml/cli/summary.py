@@ -37,6 +37,13 @@ def print_status(status: Mapping[str, Any]) -> None:
         console.print("Nothing was collected yet.")
 
 
+def print_receiver(stack: Mapping[str, Any]) -> None:
+    """Where CI jobs push runs to, while the embedded stack is up."""
+    port = stack.get("ports", {}).get("receiver")
+    if stack["status"] == "ready" and port:
+        console.print(f"Runs are pushed to http://127.0.0.1:{port}", markup=False)
+
+
 def _print_project(project: Mapping[str, Any]) -> None:
     console.rule(plain(f"{project['model']} for {project['project']}"), align="left")
     verdicts = project["verdicts"]

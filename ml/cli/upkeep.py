@@ -28,7 +28,10 @@ def disk(as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: fourgate maintain --dry-run")
 def maintain(dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Compact the lake and remove what is old, as the weekly DAG does; FOURGATE_KEEP_... say how long things stay."""
+    """Compact the lake and remove what is old, as the weekly DAG does.
+
+    FOURGATE_KEEP_... say how long things stay, and keep_days in fourgate.toml how long the history of a project does.
+    """
     from ml.stages import maintenance, retention
 
     settings = load_settings()

@@ -14,10 +14,13 @@ from ml.settings import FILE, UPLOAD_TOKEN, read_secret
 
 
 @app.command(epilog="Example: fourgate upload build/reports --url https://fourgate.example.org --set project=acme/shop")
-def upload(
+def upload(  # noqa: PLR0913, PLR0917 - each is something that a job has at hand
     folder: Annotated[Path, typer.Argument(help="Folder with the reports of this run, and its manifest.json if any.")],
     url: Annotated[str, typer.Option(help="Address of the push endpoint.")],
     token_file: Annotated[str, typer.Option(help=f"File with the token. Default: {UPLOAD_TOKEN}.")] = "",
+    ca_file: Annotated[
+        Path | None, typer.Option(help="PEM file of an authority that is believed beside those of this machine.")
+    ] = None,
     fields: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A field of the manifest; may be repeated.")
     ] = None,
@@ -28,10 +31,11 @@ def upload(
     Exit code 3: refused as a whole, or not reached.
     """
     from ml.receiver import uploading
+    from ml.sources.http import patient_transport
 
     given = {name: value for name, _, value in (text.partition("=") for text in fields or [])}
     run = uploading.gather(folder, given, os.environ)
-    told = uploading.send(run, url, read_secret(UPLOAD_TOKEN, _where(token_file)))
+    told = uploading.send(run, url, read_secret(UPLOAD_TOKEN, _where(token_file)), patient_transport(ca_file))
     here = [{"reason": one.reason, "payload": one.payload, "value": one.value} for one in run.refused]
     _tell({**told, "refused": [*here, *told["refused"]]}, as_json)
 

@@ -2,21 +2,26 @@
 
 `known_at` of a run is its finish (its start if unknown). A feature of run R uses facts with known_at < R.started_at:
 runs with the same timestamp never see each other, and no run sees itself. Attempts of a run are merged first.
+Features of failures (`build_failures`) are asked for when the run is known, so they see the run itself as well.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml.features import build_history, changes, facts, neighbours, pairs, test_history
-from ml.features.assembly import doubles, take
+from ml.features import build_history, changes, facts, failures, neighbours, pairs, test_history
+from ml.features.assembly import Part, doubles, take
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
-from ml.schemas import BuildRiskFrame, TestSelectionFrame, columns
+from ml.schemas import BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns
 from ml.spec import WHOLE_RUN
 
-__all__ = ["NEXT_RUN", "Context", "Queries", "build", "build_runs", "outcomes", "run_outcomes"]
+__all__ = ["NEXT_RUN", "Context", "Queries", "build", "build_failures", "build_runs", "outcomes", "run_outcomes"]
+
+PARTS = (*test_history.PARTS, *changes.PARTS, *pairs.PARTS, *neighbours.PARTS)
+FAILURE_PARTS = (*test_history.PARTS, *changes.PARTS, *pairs.NAME_PARTS, *failures.PARTS)
 
 
 def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -39,7 +44,27 @@ def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     changes.prepare(engine, context)
     pairs.prepare(engine)
     neighbours.prepare(engine)
-    return _named(engine, queries.project)
+    shared = _of_runs(engine, changes.RUN_COLUMNS, changes.RUN_JOINS)
+    return _named(engine, queries.project, columns(TestSelectionFrame), (PARTS, shared))
+
+
+def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
+    """Compute the features of failures, as known when their runs were; arguments as for `build`.
+
+    Returns:
+        A frame as `FlakyTestsFrame` describes it, ordered by started_at (the moment at which the run became known),
+        run_id, variant, test_id: every failure of the runs asked for that are known at `queries.as_of`. `failed` and
+        `known_at` are null: why a test failed is for labels to say.
+    """
+    facts.prepare_failures(engine, queries, context)
+    pairs.register_paths(engine)
+    pairs.register_tests(engine)
+    test_history.prepare(engine)
+    changes.prepare(engine, context)
+    pairs.prepare_names(engine)
+    failures.prepare(engine)
+    shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
+    return _named(engine, queries.project, columns(FlakyTestsFrame), (FAILURE_PARTS, shared))
 
 
 def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -82,7 +107,7 @@ def _whole_runs(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def outcomes(engine: Engine, context: Context) -> pd.DataFrame:
+def outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     """Merged results of the runs named in ``published``: run_id, variant, test_id, started_at, failed, duration_s."""
     return engine.fetch(
         """
@@ -94,24 +119,31 @@ def outcomes(engine: Engine, context: Context) -> pd.DataFrame:
     )
 
 
-def run_outcomes(engine: Engine, context: Context) -> pd.DataFrame:
+def run_outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     """Outcomes of the runs named in ``published``, as `build_runs` labels them; columns as of `outcomes`."""
-    facts.prepare_runs(engine, Queries.training(""), context)
+    facts.prepare_runs(engine, queries, context)
     build_history.store_outcomes(engine)
     found = engine.fetch(build_history.OUTCOMES)
     names = ["run_id", "variant", "test_id", "started_at", "failed", "duration_s"]
     return _whole_runs(found)[names].astype({"failed": bool})
 
 
-def _named(engine: Engine, project: str) -> pd.DataFrame:
+def _of_runs(engine: Engine, expressions: Mapping[str, str], joins: str) -> pd.DataFrame:
+    """Features that all rows of a run share, a row per run asked for."""
+    return engine.fetch(f"SELECT {doubles(expressions)} FROM {joins} ORDER BY c.query_no")
+
+
+def _named(
+    engine: Engine, project: str, names: list[str], features: tuple[Sequence[Part], pd.DataFrame]
+) -> pd.DataFrame:
     """Every feature in the order of the rows; names in place of the numbers, each string object once."""
     rows = _rows(engine)
+    parts, shared = features
     run_at, series_at = rows["query_no"] - 1, rows["series_no"] - 1
     runs = engine.fetch("SELECT run_id, started_us, known_us FROM query_run ORDER BY query_no")
     series = engine.fetch("SELECT variant, test_id FROM series ORDER BY series_no")
-    shared = engine.fetch(f"SELECT {doubles(changes.RUN_COLUMNS)} FROM {changes.RUN_JOINS} ORDER BY c.query_no")
     found = {str(name): shared[name].to_numpy(np.float64)[run_at] for name in shared}
-    for part in (*test_history.PARTS, *changes.PARTS, *pairs.PARTS, *neighbours.PARTS):
+    for part in parts:
         found |= take(engine, part, rows, changes.RUN_JOINS)
     outcome = rows["failed"]
     keys = {
@@ -125,7 +157,7 @@ def _named(engine: Engine, project: str) -> pd.DataFrame:
         "previous_failed": found["is_failing"] == 1,
         "duration_s": rows["duration_s"],
     }
-    return pd.DataFrame({name: (keys | found)[name] for name in columns(TestSelectionFrame)}, copy=False)
+    return pd.DataFrame({name: (keys | found)[name] for name in names}, copy=False)
 
 
 def _rows(engine: Engine) -> dict[str, npt.NDArray[Any]]:

@@ -31,15 +31,36 @@ def prepare(engine: Engine, queries: Queries, context: Context) -> None:
         _store_alive_queries(engine, context)
 
 
+def prepare_failures(engine: Engine, queries: Queries, context: Context) -> None:
+    """Create all of them for the failed results of runs that are over, asked about when the run became known."""
+    _store_facts(engine, context)
+    _store_finished_runs(engine, queries)
+    _store_training_files(engine)
+    engine.store(
+        "query",
+        """
+        SELECT q.query_no, q.at_us, e.series_no, s.variant_no, s.test_no, CAST(NULL AS INTEGER) AS failed, e.duration_s
+        FROM execution AS e
+        JOIN query_run AS q ON q.run_no = e.run_no
+        JOIN series AS s ON s.series_no = e.series_no
+        WHERE e.failed = 1
+        """,
+    )
+
+
 def prepare_runs(engine: Engine, queries: Queries, context: Context) -> None:
     """Create all of them but ``query``: what features of whole runs need."""
-    _store_runs(engine, context)
-    _store_executions(engine)
-    _store_run_results(engine, context)
+    _store_facts(engine, context)
     if queries.runs is None:
         _store_training_runs(engine, queries.interval)
     else:
         _store_given_runs(engine, queries, context)
+
+
+def _store_facts(engine: Engine, context: Context) -> None:
+    _store_runs(engine, context)
+    _store_executions(engine)
+    _store_run_results(engine, context)
 
 
 def _store_runs(engine: Engine, context: Context) -> None:
@@ -109,17 +130,44 @@ def _store_run_results(engine: Engine, context: Context) -> None:
 
 
 def _store_training_runs(engine: Engine, interval: Interval) -> None:
-    limits = [f"r.started_us >= {_us(interval.start)}"] if interval.start else []
-    limits += [f"r.started_us < {_us(interval.end)}"] if interval.end else []
-    where = f"WHERE {' AND '.join(limits)}" if limits else ""
     engine.store(
         "query_run",
         f"""
         SELECT CAST(ROW_NUMBER() OVER (ORDER BY r.run_no) AS INTEGER) AS query_no, r.run_no, r.run_id, r.started_us,
             r.known_us, r.started_us AS at_us, r.event, r.branch, r.workflow, r.change_key, r.author_id
-        FROM run AS r {where}
+        FROM run AS r WHERE {" AND ".join(_within(interval))}
         """,
     )
+    _store_training_files(engine)
+
+
+def _within(interval: Interval) -> list[str]:
+    limits = [f"r.started_us >= {_us(interval.start)}"] if interval.start else []
+    limits += [f"r.started_us < {_us(interval.end)}"] if interval.end else []
+    return limits or ["TRUE"]
+
+
+def _store_finished_runs(engine: Engine, queries: Queries) -> None:
+    """Runs with a failure, in the order of becoming known: the moment of the question, in place of their start."""
+    limits = _within(queries.interval)
+    if queries.as_of is not None:
+        limits.append(f"r.known_us <= {_us(queries.as_of)}")
+    if queries.runs is not None:
+        engine.register_frame("given_run", pa.table({"run_id": pa.array(list(queries.runs["run_id"]), pa.string())}))
+        limits.append("r.run_id IN (SELECT run_id FROM given_run)")
+    engine.store(
+        "query_run",
+        f"""
+        SELECT CAST(ROW_NUMBER() OVER (ORDER BY r.known_us, r.run_id) AS INTEGER) AS query_no, r.run_no, r.run_id,
+            r.known_us AS started_us, CAST(NULL AS BIGINT) AS known_us, r.known_us AS at_us, r.event, r.branch,
+            r.workflow, r.change_key, r.author_id
+        FROM run AS r JOIN run_result AS o ON o.run_no = r.run_no AND o.failures > 0
+        WHERE {" AND ".join(limits)}
+        """,
+    )
+
+
+def _store_training_files(engine: Engine) -> None:
     engine.store(
         "query_file",
         """

@@ -27,7 +27,7 @@ def _pairs(table: str, key: str, **columns: str) -> Part:
     return Part(key=key, source=f"{table} AS p", at="p", columns=columns, absent=NOTHING)
 
 
-PARTS = (
+NAME_PARTS = (
     _pairs(
         "pair_file",
         "test_no",
@@ -35,6 +35,16 @@ PARTS = (
         has_subject_file="p.is_subject",
         name_similarity_rate="p.similarity",
     ),
+    _pairs("pair_module", "test_no", module_overlap_rate="p.overlap"),
+    Part(
+        key="package_no",
+        source="package_distance AS p",
+        at="p",
+        columns={"tree_distance_count": "p.distance", "package_overlap_rate": "p.overlap"},
+    ),
+)
+PARTS = (
+    *NAME_PARTS,
     _pairs(
         "pair_words",
         "test_no",
@@ -42,13 +52,6 @@ PARTS = (
         shared_words_weight=f"p.weight / {MICRO}e0",
         shared_words_rate="COALESCE(p.weight / CAST(NULLIF(p.total, 0) AS DOUBLE), 0)",
         shared_words_relevance=f"p.relevance / {MICRO}e0",
-    ),
-    _pairs("pair_module", "test_no", module_overlap_rate="p.overlap"),
-    Part(
-        key="package_no",
-        source="package_distance AS p",
-        at="p",
-        columns={"tree_distance_count": "p.distance", "package_overlap_rate": "p.overlap"},
     ),
     _pairs(
         "cofailure_file",
@@ -109,11 +112,16 @@ def register_tests(engine: Engine) -> None:
 
 def prepare(engine: Engine) -> None:
     """Create the tables that `PARTS` name."""
-    _store_file_pairs(engine)
+    prepare_names(engine)
     _store_word_pairs(engine)
-    _store_folder_pairs(engine)
     for kind, key in KINDS.items():
         _store_cofailures(engine, kind, key)
+
+
+def prepare_names(engine: Engine) -> None:
+    """Create the tables that `NAME_PARTS` name: what names tell, without any history."""
+    _store_file_pairs(engine)
+    _store_folder_pairs(engine)
 
 
 def _store_file_pairs(engine: Engine) -> None:

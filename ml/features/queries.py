@@ -57,9 +57,9 @@ class Queries:
     changed_files: pd.DataFrame | None = None
 
     @classmethod
-    def training(cls, project: str, interval: Interval | None = None) -> "Queries":
-        """Every merged result of the runs that start in `interval` (all when None)."""
-        return cls(project, interval or Interval())
+    def training(cls, project: str, interval: Interval | None = None, as_of: datetime | None = None) -> "Queries":
+        """Every merged result of the runs that start in `interval` (all when None), labelled as known at `as_of`."""
+        return cls(project, interval or Interval(), as_of)
 
     @classmethod
     def prediction(

@@ -19,6 +19,7 @@ from ml.gates.evidence import (
     score_column,
 )
 from ml.gates.report import gate_report
+from ml.gates.selection import Selection, selections
 from ml.gates.stability import judge_stability
 from ml.gates.statistical import Comparison, Route, compare, judge_statistical, route
 from ml.gates.thresholds import Thresholds, load_thresholds
@@ -34,6 +35,7 @@ __all__ = [
     "RankingEvidence",
     "Route",
     "RuleOutcome",
+    "Selection",
     "StabilityEvidence",
     "Thresholds",
     "compare",
@@ -43,6 +45,7 @@ __all__ = [
     "probability_column",
     "route",
     "score_column",
+    "selections",
 ]
 
 

@@ -8,6 +8,7 @@ The frames hold one project. Columns of judged rows, one row per (run_id, varian
   `anchor`, a baseline or a refit; `score_column` and `probability_column` spell them. A null is refused, except in
   the score of a baseline of a ranking: a test that never ran before goes last. For a model of probabilities the
   baselines have a probability too, and ``chosen:<name>`` (bool) says what the candidate and the champion advised
+- optionally failed_before (bool) and failure_state (label of a failure, null without one): they are reported on only
 - ``slice:<dimension>`` (str): the slice that a row belongs to, for each dimension that the model names
 """
 

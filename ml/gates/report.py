@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ml.gates.checks import LOWER_BOUND
+from ml.gates.selection import Selection, minutes, percent
 from ml.gates.statistical import Comparison, route
 from ml.spec import Check, Interval, Measure, Status, Verdict
 
@@ -46,7 +47,11 @@ class Plot:
 
 
 def gate_report(
-    verdicts: Sequence[Verdict], facts: Mapping[str, str], period: Interval, comparison: Comparison | None = None
+    verdicts: Sequence[Verdict],
+    facts: Mapping[str, str],
+    period: Interval,
+    comparison: Comparison | None = None,
+    selections: Sequence[Selection] = (),
 ) -> str:
     """Render the gate report of one candidate.
 
@@ -55,6 +60,7 @@ def gate_report(
         facts: lines of the header, e.g. model, project, version, snapshot, thresholds version, made at.
         period: the test period that was judged.
         comparison: candidate, champion and baselines with intervals, from `compare`; None leaves the section out.
+        selections: selection curves and their points, from `selections`; none leave the section out.
 
     Returns:
         A complete HTML document.
@@ -67,7 +73,7 @@ def gate_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "percent": percent, "minutes": minutes}
     statistical = [verdict for verdict in verdicts if verdict.gate == "statistical"]
     return environment.get_template(TEMPLATE).render(
         verdicts=verdicts,
@@ -80,6 +86,7 @@ def gate_report(
         rule=rule,
         comparison=comparison,
         plot=plot(comparison.means) if comparison else None,
+        selections=selections,
     )
 
 

@@ -27,7 +27,7 @@ from ml.gates.evidence import (
     score_column,
 )
 from ml.gates.thresholds import StabilityLimits
-from ml.metrics import Floats, Ints, View
+from ml.metrics import Floats, Ints, View, holm
 from ml.spec import MERGED_RESULT, Check, Objective
 
 SEPARATORS = re.compile(r"[./\\:#]+")
@@ -100,16 +100,6 @@ def _loss_test(name: str, lead: Floats, error: float, margin: float) -> SliceTes
     if math.isclose(error, 0.0, abs_tol=1e-12):
         return SliceTest(name, len(lead), mean, 1.0 if mean >= -margin else 0.0)
     return SliceTest(name, len(lead), mean, float(stats.t.cdf((mean + margin) / error, df=len(lead) - 1)))
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """Adjusted p-values in the given order. Holm, Scandinavian Journal of Statistics 6, 1979."""
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    stepped = np.minimum(1.0, np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))))
-    adjusted = np.empty_like(stepped)
-    adjusted[order] = stepped
-    return [float(value) for value in adjusted]
 
 
 def slice_leads(

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ml.errors import SettingsError
-from ml.metrics import View
 from ml.settings import MODELS
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -58,7 +57,7 @@ class StatisticalLimits(_Limits):
     """Limits of the statistical gate, and the metric that the stability gate shares."""
 
     metric: RunMetric
-    view: View
+    view: Literal["all", "new"]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     resamples: Annotated[int, Field(ge=200, le=100_000)]
     min_failing_runs: Annotated[int, Field(ge=2)]

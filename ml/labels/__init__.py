@@ -11,14 +11,27 @@ import pandas as pd
 
 from ml.labels.evidence import collect
 from ml.labels.judging import judge
-from ml.labels.known import Engine, executions
+from ml.labels.known import Engine, executions, first_known
+from ml.labels.repeats import red_failures, repeated
+from ml.labels.settling import moments
 from ml.schemas import FailureLabels, columns
-from ml.spec import MERGED_RESULT
+from ml.spec import MERGED_RESULT, FailureState
 
 LEAST_MOVE = 0.05
 _MOMENT = "datetime64[us, UTC]"
 
-__all__ = ["LEAST_MOVE", "Engine", "current", "executions", "label", "revisions"]
+__all__ = [
+    "LEAST_MOVE",
+    "Engine",
+    "current",
+    "executions",
+    "first_known",
+    "label",
+    "red_failures",
+    "repeated",
+    "revisions",
+    "settled",
+]
 
 
 def label(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
@@ -37,6 +50,21 @@ def label(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
     judged = pd.concat([found[MERGED_RESULT], judge(found)], axis=1)
     named = judged.assign(project=project, labelled_at=pd.Series(as_of, index=judged.index, dtype=_MOMENT))
     return named[[name for name in columns(FailureLabels) if name != "snapshot_id"]]
+
+
+def settled(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
+    """Failures whose label has settled by a moment (see `settling.moments`) and says what they are; as for `label`.
+
+    Returns:
+        run_id, variant, test_id, state (never unknown), known_at (when the failure was known) and settled_at.
+    """
+    told = label(engine, project, as_of)
+    told = told.loc[told["state"] != FailureState.UNKNOWN, [*MERGED_RESULT, "state"]]
+    both = told.merge(moments(engine), on=MERGED_RESULT, how="inner")
+    named = both.rename(columns={"known_us": "known_at", "settled_us": "settled_at"})
+    for name in ("known_at", "settled_at"):
+        named[name] = pd.DatetimeIndex(named[name].to_numpy("datetime64[us]"), tz="UTC")
+    return named
 
 
 def revisions(labels: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:

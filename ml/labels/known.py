@@ -3,7 +3,7 @@
 Tables made here (times are microseconds since 1970 UTC):
 
 - ``known_run``: one row per run: run_no (order of start, then run_id), line, change_key, commit_sha.
-- ``known_result``: one row per executed result: run_no, attempt, variant, test_id, failed (0/1).
+- ``known_result``: one row per executed result: run_no, attempt, variant, test_id, failed (0/1), duration_s.
 """
 
 from datetime import datetime, timedelta
@@ -25,16 +25,21 @@ class Engine(Protocol):
 
 
 def executions(engine: Engine, as_of: datetime) -> pd.DataFrame:
-    """Every execution that is known at a moment, as the failures are: run_id, variant, test_id, failed, in time order.
+    """Every execution that is known at a moment, as the failures are, in time order.
 
     Args:
         engine: With views ``runs`` and ``test_results`` of one project (columns of `ml.schemas`).
         as_of: Facts with a later known_at (finish of the attempt, or its start if unknown) do not count. The
             attempts of a run that are known by then are merged; failed if any of them failed.
+
+    Returns:
+        run_id, variant, test_id, failed and duration_s, of the longest attempt that ended like that; NaN if unknown.
     """
     store(engine, as_of)
     return engine.fetch(
-        "SELECT r.run_id, t.variant, t.test_id, MAX(t.failed) = 1 AS failed "
+        "SELECT r.run_id, t.variant, t.test_id, MAX(t.failed) = 1 AS failed, "
+        "COALESCE(MAX(CASE WHEN t.failed = 1 THEN t.duration_s END), "
+        "CASE WHEN MAX(t.failed) = 0 THEN MAX(t.duration_s) END) AS duration_s "
         "FROM known_result AS t JOIN known_run AS r ON r.run_no = t.run_no "
         "GROUP BY r.run_no, r.run_id, t.variant, t.test_id ORDER BY r.run_no, t.variant, t.test_id"
     )
@@ -79,7 +84,8 @@ def _store_results(engine: Engine) -> None:
         "known_result",
         """
         SELECT r.run_no, t.attempt, t.variant, t.test_id,
-            CASE WHEN t.outcome IN ('failed', 'error') THEN 1 ELSE 0 END AS failed
+            CASE WHEN t.outcome IN ('failed', 'error') THEN 1 ELSE 0 END AS failed,
+            CASE WHEN ISNAN(t.duration_s) THEN NULL ELSE CAST(t.duration_s AS DOUBLE) END AS duration_s
         FROM test_results AS t
         JOIN known_run AS r ON r.run_id = t.run_id
         LEFT JOIN known_attempt AS k ON k.run_id = t.run_id AND k.attempt = t.attempt
@@ -87,3 +93,10 @@ def _store_results(engine: Engine) -> None:
         WHERE t.outcome <> 'skipped' AND (k.run_id IS NOT NULL OR every.run_id IS NULL)
         """,
     )
+
+
+def first_known(engine: Engine) -> datetime | None:
+    """The moment from which anything is known; None for a history without runs."""
+    found = engine.fetch("SELECT MIN(EPOCH_US(COALESCE(finished_at, started_at))) AS first_us FROM runs")
+    first_us = found["first_us"].iloc[0]
+    return None if pd.isna(first_us) else EPOCH + timedelta(microseconds=int(first_us))

@@ -62,7 +62,7 @@ def _contract(table: str) -> dict[str, Any]:
     return dict(LAKE_TABLES[table].to_schema().columns)
 
 
-def to_arrow(table: str, frame: pd.DataFrame, batch_id: str) -> pa.Table:
+def to_arrow(table: str, frame: pd.DataFrame | pa.Table, batch_id: str) -> pa.Table:
     """Contract columns in their types, further columns in the type they have, and `batch_id`; no `day` yet.
 
     A further column that is null throughout has no type yet and is left out.
@@ -71,20 +71,23 @@ def to_arrow(table: str, frame: pd.DataFrame, batch_id: str) -> pa.Table:
         LakeError: a column is missing, of the wrong type, or null where the contract wants a value.
     """
     contract = _contract(table)
-    missing = [name for name in contract if name not in frame and name != "batch_id"]
+    given = frame.column_names if isinstance(frame, pa.Table) else [str(name) for name in frame.columns]
+    missing = [name for name in contract if name not in given and name != "batch_id"]
     if missing:
         raise LakeError(f"{table}: column {missing[0]} is missing; expected {', '.join(contract)}")
-    arrays = {
-        name: _array(table, name, frame[name]) for name in map(str, frame.columns) if name not in ("batch_id", "day")
-    }
+    arrays = {name: _array(table, name, frame[name]) for name in given if name not in ("batch_id", "day")}
     arrays["batch_id"] = pa.array([batch_id] * len(frame), pa.string())
     return pa.table({name: array for name, array in arrays.items() if not pa.types.is_null(array.type)})
 
 
-def _array(table: str, name: str, values: pd.Series) -> pa.Array:
+def _array(table: str, name: str, values: pd.Series | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     column = _contract(table).get(name)
+    kind = None if column is None else _ARROW[str(column.dtype)]
     try:
-        array = pa.Array.from_pandas(values, type=None if column is None else _ARROW[str(column.dtype)])
+        if isinstance(values, pa.ChunkedArray):
+            array = values if kind is None else values.cast(kind)
+        else:
+            array = pa.Array.from_pandas(values, type=kind)
     except (pa.ArrowException, UnicodeEncodeError) as error:
         raise LakeError(f"{table}.{name}: {error}; validate the frame before it goes into the lake") from error
     if column is not None and not column.nullable and array.null_count:

@@ -20,7 +20,8 @@ from deltalake.exceptions import CommitFailedError
 from ml.errors import LakeError
 from ml.lake import rows
 from ml.lake.delta import APP_ID, existing, explained, literal, literals, merge, scan, schema_of, stamp
-from ml.schemas import KEYS, LAKE_TABLES
+from ml.lake.removing import Removal, Removed
+from ml.schemas import KEYS, LAKE_TABLES, tables_of
 
 FIRST_VERSIONS: Mapping[str, int] = dict.fromkeys(LAKE_TABLES, 0)
 LABELS = "failure_labels"
@@ -35,7 +36,7 @@ _CONFIGURATION = {
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What one batch did to the lake; `versions` and the counts are per table.
+    """What one batch did to the lake; `versions` and the counts are per table, of optional tables where rows came.
 
     `counts` are rows that a table did not have, `updates` (of `runs`, the only table that has them) rows that replaced
     a stored one. `conflicts` has the columns of `rejected_rows`: rows that contradict a stored one, and rows without a
@@ -119,7 +120,7 @@ class Lake:
         return self._open(table).version()
 
     def append(
-        self, frames: Mapping[str, pd.DataFrame], batch_id: str, sequence: int, base: Mapping[str, int]
+        self, frames: Mapping[str, pd.DataFrame | pa.Table], batch_id: str, sequence: int, base: Mapping[str, int]
     ) -> Appended:
         """Append what is new in a batch: at most one commit per table.
 
@@ -161,9 +162,12 @@ class Lake:
                 self._write(table, tables[table], data, sequence)
         return Appended(
             versions={table: delta.version() for table, delta in tables.items()},
-            counts={table: fresh[table].num_rows if table in fresh else 0 for table in _COLLECTED},
+            counts={
+                table: fresh[table].num_rows if table in fresh else 0
+                for table in (*tables_of(incoming), "rejected_rows")
+            },
             updates={"runs": updates["runs"].num_rows if "runs" in updates else 0},
-            duplicates={table: parts[table].duplicates if table in parts else 0 for table in KEYS},
+            duplicates={table: parts[table].duplicates if table in parts else 0 for table in tables_of(incoming)},
             conflicts=conflicts,
             data_until=_data_until(pa.concat_tables([parts["runs"].fresh, parts["runs"].updates]))
             if "runs" in parts
@@ -237,6 +241,21 @@ class Lake:
                 delta.optimize.compact(commit_properties=stamp(sequence))
             versions[table] = delta.version()
         return versions
+
+    def remove(self, versions: Mapping[str, int], removal: Removal, sequence: int | None = None) -> Removed:
+        """Take something out of the tables, at most one commit each; without a sequence, only count the rows.
+
+        The caller holds the lake lock and records the returned versions as a snapshot, as for an append.
+        """
+        after, counts = dict(versions), dict.fromkeys(versions, 0)
+        for table, version in versions.items():
+            delta = self._open(table, version) if sequence is None else self._at(table, version, sequence)
+            where = removal.where(table, delta)
+            counts[table] = scan(delta, ["project"], where).num_rows if where else 0
+            if where and counts[table] and sequence is not None:
+                removal.commit(delta, where, sequence)
+                after[table] = delta.version()
+        return Removed(after, counts)
 
     def vacuum(
         self, keep: Iterable[Mapping[str, int]], retention_hours: int = 168, *, dry_run: bool = False
@@ -312,10 +331,13 @@ def _new_rows(
     for table in [table for table in KEYS if table in incoming]:
         if table == "runs":
             data, stored = rows.with_day(incoming[table], "started_at"), known
+        elif table == "commits":
+            data = rows.with_day(incoming[table], "committed_at")
+            stored = _stored(tables[table], data, data["day"])
         else:
             data, orphans = rows.with_run_day(table, incoming[table], run_days)
             rejected += [rows.as_rejected(table, orphans, rows.ORPHAN)] if orphans.num_rows else []
-            stored = _stored(tables[table], data, run_days)
+            stored = _stored(tables[table], data, _days_of_runs(data, run_days))
         part = rows.separate_runs(stored, data) if table == "runs" else rows.separate(stored, data, KEYS[table])
         parts[table] = part
         rejected += [rows.as_rejected(table, part.conflicts, rows.CONFLICT)] if part.conflicts.num_rows else []
@@ -324,14 +346,19 @@ def _new_rows(
     return parts, rejected
 
 
-def _stored(delta: DeltaTable, data: pa.Table, run_days: pa.Table) -> pa.Table:
-    """Stored rows of every day under which an attempt of one of the batch's runs is kept.
+def _days_of_runs(data: pa.Table, run_days: pa.Table) -> pa.ChunkedArray:
+    """Every day under which an attempt of one of the batch's runs is kept.
 
     All attempts, because a file's day is that of the earliest attempt known when it was stored.
     """
+    return run_days.filter(pc.is_in(run_days["run_id"], data["run_id"].unique()))["day"]
+
+
+def _stored(delta: DeltaTable, data: pa.Table, days: pa.ChunkedArray) -> pa.Table:
+    """Stored rows of the batch's projects and these days."""
     projects = set(data["project"].unique().to_pylist())
-    days = set(run_days.filter(pc.is_in(run_days["run_id"], data["run_id"].unique()))["day"].unique().to_pylist())
-    present = {part["day"] for part in delta.partitions() if part["project"] in projects} & days
+    wanted = set(days.unique().to_pylist())
+    present = {part["day"] for part in delta.partitions() if part["project"] in projects} & wanted
     if not present:
         return schema_of(delta).empty_table()
     return scan(delta, None, f"project IN ({literals(projects)}) AND day IN ({literals(present)})")

@@ -1,7 +1,7 @@
 """Measures of a ranking and of a probability, and their intervals. Pure functions of arrays and frames."""
 
 from ml.metrics.catalogue import CATALOGUE, Described
-from ml.metrics.intervals import block_bootstrap, block_length, block_resamples, interval, paired_difference
+from ml.metrics.intervals import block_bootstrap, block_length, block_resamples, holm, interval, paired_difference
 from ml.metrics.objectives import (
     MEASURES,
     PROBABILITY_COLUMNS,
@@ -21,7 +21,9 @@ from ml.metrics.ranking import (
     selection_rate,
     test_recall,
 )
-from ml.metrics.runs import MIN_RESULTS, RANKING_COLUMNS, Bools, Floats, Ints, View, ranking_by_run, selection_curve
+from ml.metrics.runs import MIN_RESULTS, RANKING_COLUMNS, Bools, Floats, Ints, ranking_by_run
+from ml.metrics.selection import SHARES, TARGETS, OperatingPoint, operating_points, selection_curve
+from ml.metrics.views import VIEWS, View, of_view, views_of
 
 __all__ = [
     "CATALOGUE",
@@ -29,11 +31,15 @@ __all__ = [
     "MIN_RESULTS",
     "PROBABILITY_COLUMNS",
     "RANKING_COLUMNS",
+    "SHARES",
+    "TARGETS",
+    "VIEWS",
     "Bools",
     "Columns",
     "Described",
     "Floats",
     "Ints",
+    "OperatingPoint",
     "Sample",
     "View",
     "affordable_count",
@@ -50,9 +56,12 @@ __all__ = [
     "chosen_rows",
     "ece",
     "f1",
+    "holm",
     "interval",
     "measures_by_run",
     "napfd",
+    "of_view",
+    "operating_points",
     "paired_difference",
     "pr_auc",
     "probability_by_run",
@@ -60,4 +69,5 @@ __all__ = [
     "selection_curve",
     "selection_rate",
     "test_recall",
+    "views_of",
 ]

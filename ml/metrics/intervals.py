@@ -85,3 +85,13 @@ def block_bootstrap(values: ArrayLike, length: int, seed: int, resamples: int = 
 def paired_difference(ours: ArrayLike, theirs: ArrayLike, length: int, seed: int) -> Measure:
     """Interval of the mean of ``ours - theirs`` over the same time-ordered runs."""
     return block_bootstrap(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64), length, seed)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Adjusted p-values in the given order. Holm, Scandinavian Journal of Statistics 6, 1979."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.minimum(1.0, np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))))
+    adjusted = np.empty_like(stepped)
+    adjusted[order] = stepped
+    return [float(value) for value in adjusted]

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ml.metrics.ranking import budget_count
-from ml.metrics.runs import RANKING_COLUMNS, Bools, View, ranking_by_run
+from ml.metrics.runs import RANKING_COLUMNS, Bools, ranking_by_run
+from ml.metrics.views import View, of_view
 from ml.spec import MERGED_RESULT, Objective
 
 PROBABILITY_COLUMNS = ("run_id", "started_at", "test_count", "failure_count", "quadratic_score", "change_recall")
@@ -37,7 +38,7 @@ def probability_by_run(rows: pd.DataFrame, columns: Columns, view: View = "all")
         rows: run_id, started_at, failed (bool), the probability, for view ``new`` previous_failed (bool), and, where
             known, whether the decision chose the row.
         columns: names of the latter two.
-        view: ``new`` leaves rows out that had failed before.
+        view: ``all`` or ``new`` failures.
 
     Returns:
         PROBABILITY_COLUMNS, ordered by (started_at, run_id). quadratic_score is the mean of ``1 - (p - failed)^2``
@@ -45,7 +46,7 @@ def probability_by_run(rows: pd.DataFrame, columns: Columns, view: View = "all")
         proper scoring rules, prediction, and estimation", JASA 102, 2007). change_recall is 1 if a failed row was
         chosen, else 0; NaN in a run without a failure, or where nothing is known of decisions.
     """
-    kept = rows.loc[~rows["previous_failed"].to_numpy(dtype=bool)] if view == "new" else rows
+    kept = of_view(rows, view)
     failed = kept["failed"].to_numpy(np.float64)
     caught = kept[columns.chosen].to_numpy(bool) & (failed == 1) if columns.chosen in kept else np.nan
     table = pd.DataFrame(

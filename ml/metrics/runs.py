@@ -1,21 +1,20 @@
 """Measures of every run of a frame at once, ties in expectation. The functions of `ranking` define them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ml.metrics.views import MAX_FAILED_SHARE, View, of_view
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-View = Literal["all", "new"]
 
 MIN_RESULTS = 6
-MAX_FAILED_SHARE = 0.5
 RANKING_COLUMNS = (
     "run_id",
     "started_at",
@@ -38,18 +37,18 @@ def ranking_by_run(
 ) -> pd.DataFrame:
     """Measures of each run's ranking by a score column, highest first. Grain of the result: run.
 
-    A run counts with at least 6 results, at least one failure and at most half of them failing. View ``new`` first
-    removes results whose previous execution had failed: there, replaying the last failures cannot help.
+    A run counts with at least 6 results, at least one failure and at most half of them failing, of the rows that the
+    view looks at (`of_view`).
 
     Tests with equal scores count with the expectation over their random orders, so neither the names of the tests nor
     the order of the rows matters. For a budget of duration, tied tests are taken to cost their mean.
 
     Args:
         rows: one row per (run_id, variant, test_id), skipped results left out: run_id, started_at, failed (bool),
-            duration_s (s; a NaN counts as the median of the known ones, or 1 s if none is known), `score`, and for
-            view ``new`` previous_failed (bool).
+            duration_s (s; a NaN counts as the median of the known ones, or 1 s if none is known), `score`, and what
+            the view needs.
         score: column to rank by; NaN goes last.
-        view: ``all`` or ``new`` failures.
+        view: which failures count.
         budget: share (0..1) of tests for napfd, test_recall, change_recall; of duration for those with `_time`.
         target: test recall (0..1) that selection_rate reaches.
 
@@ -57,21 +56,34 @@ def ranking_by_run(
         RANKING_COLUMNS, ordered by (started_at, run_id); no row when no run counts. No value is null, but apfdc is
         NaN when a run's durations sum to zero.
     """
-    ties, keys = _ties_by_run(rows, score, view)
+    ties, keys = ties_by_run(rows, score, view)
     table = pd.DataFrame(keys | _measure(ties, budget, target), columns=list(RANKING_COLUMNS))
     return table.sort_values(["started_at", "run_id"], ignore_index=True)
 
 
-def _ties_by_run(rows: pd.DataFrame, score: str, view: View) -> tuple["_Ties", dict[str, Any]]:
+def ties_by_run(rows: pd.DataFrame, score: str, view: View) -> tuple["Ties", dict[str, Any]]:
     """Tie groups of the runs that count, and each run's id and start."""
-    kept = _countable(rows.loc[~rows["previous_failed"].to_numpy(dtype=bool)] if view == "new" else rows)
+    kept = _countable(of_view(rows, view))
     _, firsts, run = np.unique(kept["run_id"].to_numpy(object), return_index=True, return_inverse=True)
-    costs = kept["duration_s"].to_numpy(np.float64)
-    median = rows["duration_s"].median()
-    costs = np.where(np.isnan(costs), 1.0 if pd.isna(median) else median, costs)
-    ties = _tie_groups(run, kept[score].to_numpy(np.float64), kept["failed"].to_numpy(bool), costs)
+    ties = _ties(kept, score, run, _costs(kept, _ordinary_s(rows)))
     first = kept.iloc[firsts]
     return ties, {"run_id": first["run_id"].to_numpy(object), "started_at": first["started_at"].array}
+
+
+def ties_of_all(rows: pd.DataFrame, score: str) -> "Ties":
+    """Tie groups of every run, whether it counts or not: what a selection costs, it costs in green runs too."""
+    return _ties(rows, score, pd.factorize(rows["run_id"])[0], _costs(rows, _ordinary_s(rows)))
+
+
+def _ordinary_s(rows: pd.DataFrame) -> float:
+    known = rows["duration_s"].dropna()
+    return float(known.median()) if len(known) else 1.0
+
+
+def _costs(rows: pd.DataFrame, ordinary_s: float) -> Floats:
+    costs = rows["duration_s"].to_numpy(np.float64)
+    filled: Floats = np.where(np.isnan(costs), ordinary_s, costs)
+    return filled
 
 
 def _countable(rows: pd.DataFrame) -> pd.DataFrame:
@@ -84,8 +96,8 @@ def _countable(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ties:
-    """Tests of one run with one score, in rank order; `before_` sums over the groups ahead in the same run."""
+class Ties:
+    """Tests of one run with one score, in rank order."""
 
     starts: Ints  # first group of each run
     run: Ints
@@ -94,28 +106,31 @@ class _Ties:
     cost: Floats
 
     def total(self, values: Floats) -> Floats:
+        """Sum of each run."""
         return np.add.reduceat(values, self.starts) if len(self.starts) else np.empty(0)
 
     def before(self, values: Floats) -> Floats:
+        """Sum over the groups ahead in the same run."""
         ahead = np.cumsum(values) - values
         return ahead - ahead[self.starts][self.run]
 
 
-def _tie_groups(run: Ints, score: Floats, failed: Bools, cost: Floats) -> _Ties:
-    value = np.where(np.isnan(score), -np.inf, score)
+def _ties(rows: pd.DataFrame, score: str, run: Ints, cost: Floats) -> Ties:
+    value, failed = rows[score].to_numpy(np.float64), rows["failed"].to_numpy(bool)
+    value = np.where(np.isnan(value), -np.inf, value)
     order = np.lexsort((-value, run))
     run, value = run[order], value[order]
     is_first = np.ones(len(run), dtype=bool)
     is_first[1:] = (run[1:] != run[:-1]) | (value[1:] != value[:-1])
     at = np.flatnonzero(is_first)
     if len(at) == 0:
-        return _Ties(at, at, np.empty(0), np.empty(0), np.empty(0))
+        return Ties(at, at, np.empty(0), np.empty(0), np.empty(0))
     sums = [np.add.reduceat(column[order].astype(np.float64), at) for column in (np.ones(len(run)), failed, cost)]
     starts = np.flatnonzero(np.diff(run[at], prepend=-1))
-    return _Ties(starts, run[at], sums[0], sums[1], sums[2])
+    return Ties(starts, run[at], sums[0], sums[1], sums[2])
 
 
-def _measure(ties: _Ties, budget: float, target: float) -> dict[str, Floats]:
+def _measure(ties: Ties, budget: float, target: float) -> dict[str, Floats]:
     """All measures of each run, in expectation over ties; the single-run functions above define them."""
     count, failures, cost = ties.total(ties.size), ties.total(ties.failures), ties.total(ties.cost)
     left = cost[ties.run] - ties.before(ties.cost) - ties.cost / 2
@@ -141,7 +156,7 @@ def _measure(ties: _Ties, budget: float, target: float) -> dict[str, Floats]:
     }
 
 
-def _within(ties: _Ties, slots: Floats) -> tuple[Floats, Floats, Floats]:
+def _within(ties: Ties, slots: Floats) -> tuple[Floats, Floats, Floats]:
     """NAPFD, test recall and change recall of each run when `slots` tests of each tie group run (clipped to it)."""
     ran = np.clip(slots, 0, ties.size)
     failures, executed = ties.total(ties.failures), np.maximum(ties.total(ran), 1)
@@ -156,32 +171,10 @@ def _within(ties: _Ties, slots: Floats) -> tuple[Floats, Floats, Floats]:
     return recall - ranks / (executed * failures) + recall / (2 * executed), recall, 1 - missed
 
 
-def _selection_rates(ties: _Ties, target: float) -> Floats:
+def _selection_rates(ties: Ties, target: float) -> Floats:
     needed = np.maximum(1.0, np.ceil(target * ties.total(ties.failures) - 1e-9))[ties.run]
     ahead = ties.before(ties.failures)
     reached = (ahead < needed) & (ahead + ties.failures >= needed)
     # The j-th of f failing tests in a random order of s stands at (s + 1) j / (f + 1) on average.
     position = ties.before(ties.size) + (needed - ahead) * (ties.size + 1) / (ties.failures + 1)
     return position[reached] / ties.total(ties.size)
-
-
-def selection_curve(rows: pd.DataFrame, score: str, shares: Sequence[float], view: View = "all") -> pd.DataFrame:
-    """What running the first tests of each run catches. Grain of the result: share.
-
-    Args:
-        rows: as for `ranking_by_run`.
-        score: column to rank by.
-        shares: shares (0..1) of the tests of each run that are run.
-        view: ``all`` or ``new`` failures.
-
-    Returns:
-        share, test_recall, change_recall (means over the runs that count, 0..1; NaN when none does).
-    """
-    ties = _ties_by_run(rows, score, view)[0]
-    count = ties.total(ties.size)
-    points = []
-    for share in shares:
-        slots = np.floor(share * count + 1e-9)[ties.run] - ties.before(ties.size)
-        _, recall, change = _within(ties, slots)
-        points.append((share, float(recall.mean()), float(change.mean())) if len(count) else (share, np.nan, np.nan))
-    return pd.DataFrame(points, columns=["share", "test_recall", "change_recall"])

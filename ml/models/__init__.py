@@ -8,6 +8,7 @@ from ml.spec import ModelSpec
 MODULES = {
     "test_selection": "ml.models.test_selection",
     "build_risk": "ml.models.build_risk",
+    "flaky_tests": "ml.models.flaky_tests",
 }
 
 

@@ -8,10 +8,11 @@ from threading import Lock
 from typing import Any
 
 from ml.errors import RefusedPayload, RefusedRequest
+from ml.receiver.announcing import Announcer
 from ml.receiver.body import too_large
 from ml.settings import Settings
 from ml.sources import PUSH, JUnit, Limits, manifest
-from ml.sources.landing import index_of
+from ml.sources.landing import noted_of
 from ml.sources.scrubbing import scrub
 from ml.spec import Batch, Interval
 from ml.stages import fetching
@@ -22,9 +23,11 @@ _LAYOUT = "the fields of docs/history-layout.md"
 class Reception:
     """Lands what was received, one request at a time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, announcer: Announcer) -> None:
+        self._announcer = announcer
         self._landing = fetching.landing(settings)
-        self.limits: Limits = fetching.source_limits(settings)
+        self._settings = settings
+        self.limits: Limits = fetching.reading_limits(settings)
         self._one_at_a_time = Lock()
 
     def accept(self, folder: Path, reports: Sequence[str], project: str) -> tuple[bool, dict[str, Any]]:
@@ -46,7 +49,8 @@ class Reception:
 
     def _accept(self, folder: Path, reports: Sequence[str], project: str) -> tuple[bool, dict[str, Any]]:
         document = _read(folder / manifest.NAME)
-        facts = manifest.to_facts(manifest.scrub(document, self.limits.author_salt))
+        limits = fetching.source_limits(self._settings)  # somebody may have opted out since the last request
+        facts = manifest.to_facts(manifest.scrub(document, limits.author_salt, limits.forgotten))
         if facts.run is None:
             problems = ", ".join(f"{refusal.column}: {refusal.reason}" for refusal in facts.refused)
             raise RefusedRequest(422, f"the manifest is refused: {problems}", _LAYOUT)
@@ -57,8 +61,8 @@ class Reception:
         if len(content) > self.limits.max_payload_bytes:
             raise too_large("the manifest with the list of reports", self.limits.max_payload_bytes)
         (folder / manifest.NAME).write_bytes(content)
-        is_new, batch = self._land(folder)
-        entry = index_of(batch)["runs"][0]
+        is_new, batch = self._land(folder, limits)
+        entry = noted_of(batch)["runs"][0]
         in_manifest = [{**asdict(refusal), "payload": manifest.NAME} for refusal in facts.refused]
         return is_new, {
             "batch_id": batch.batch_id,
@@ -72,12 +76,15 @@ class Reception:
             ],
         }
 
-    def _land(self, folder: Path) -> tuple[bool, Batch]:
-        with self._one_at_a_time:
+    def _land(self, folder: Path, limits: Limits) -> tuple[bool, Batch]:
+        with self._one_at_a_time, self._announcer.landing() as is_landed:
             before = {path.name for path in (self._landing / PUSH).glob("*")}
             # A dated run of one folder is one batch.
-            (batch,) = JUnit(folder, self._landing, self.limits, {}, PUSH).fetch(Interval())
-            return batch.batch_id not in before, batch
+            (batch,) = JUnit(folder, self._landing, limits, {}, PUSH).fetch(Interval())
+            is_new = batch.batch_id not in before
+            if is_new:
+                is_landed()
+            return is_new, batch
 
 
 def _shown(text: str | None) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from ml.errors import SettingsError
+from ml.receiver.announcing import announcer
 from ml.receiver.app import create_app
 from ml.receiver.rate import Rate
 from ml.settings import Settings
@@ -28,7 +29,8 @@ def serve(settings: Settings, host: str, port: int, on_start: Callable[[str], No
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with _scratch(settings) as scratch, _listening(host, port) as listener:
-        app = create_app(settings, scratch, rate)
+        known = announcer(settings)
+        app = create_app(settings, scratch, rate, known)
         # Requests are logged by `app` alone: an address can hold a secret that somebody put there by mistake.
         config = uvicorn.Config(
             app,
@@ -39,7 +41,8 @@ def serve(settings: Settings, host: str, port: int, on_start: Callable[[str], No
             timeout_graceful_shutdown=GRACE_S,
         )
         on_start(f"http://{host}:{listener.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listener])
+        with known.running():
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """Sends the reports of a CI job to a push endpoint; needs neither settings nor servers of its own."""
 
-import json
 import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +11,16 @@ import httpx
 
 from ml.errors import RefusedPayload, SettingsError, SourceError
 from ml.receiver.ci_environment import describe
+from ml.receiver.form import FormStream
+from ml.receiver.pieces import in_pieces
 from ml.sources import manifest
-from ml.sources.http import CHUNK, PatientTransport
+from ml.sources.http import PatientTransport
 from ml.sources.refusals import Refusal, printable
 from ml.sources.run_folders import ReportFile, RunFolder, find_runs, with_listed
+from ml.sources.trust import remedy
 
 # A large run is written to disk once more before the answer.
+MAX_AT_ONCE = 8_000_000  # bytes; what is larger goes in pieces
 TIMEOUT = httpx.Timeout(60.0, connect=10.0, read=300.0)
 FIELDS = (*manifest.REQUIRED, "finished_at", "attempt", "workflow", "event", "branch", "change_id", "author", "status")
 
@@ -68,15 +70,17 @@ def send(upload: Upload, url: str, token: str, transport: httpx.BaseTransport | 
     """
     if not token or not token.isascii() or not token.isprintable():
         raise SettingsError("there is no token, or it holds characters that none has; set FOURGATE_UPLOAD_TOKEN")
-    stream = FormStream(upload)
+    stream = FormStream(upload.document, upload.reports)
     try:
         with httpx.Client(transport=transport or PatientTransport(), timeout=TIMEOUT) as client:
-            headers = {"Authorization": f"Bearer {token}", **stream.headers}
-            answer = client.post(url.rstrip("/") + "/api/v1/runs", headers=headers, content=stream)
+            client.headers["Authorization"] = f"Bearer {token}"
+            is_large = stream.length > MAX_AT_ONCE
+            answer = (in_pieces if is_large else _at_once)(client, url.rstrip("/"), stream)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise SettingsError(f"{url!r} is no address; right would be https://fourgate.example.org") from error
     except httpx.TransportError as error:
-        raise SourceError(f"{url} cannot be reached: {type(error).__name__}: {error}") from error
+        reason = remedy(error) or f"{type(error).__name__}: {error}"
+        raise SourceError(f"{url} cannot be reached: {reason}") from error
     told = _told(answer)
     if answer.status_code not in (200, 201):
         expected = told.get("expected", "the address of a push endpoint")
@@ -85,56 +89,9 @@ def send(upload: Upload, url: str, token: str, transport: httpx.BaseTransport | 
     return {"is_new": answer.status_code == 201, **told}
 
 
-class FormStream:
-    """multipart/form-data of a run, from disk each time that it is sent; one file is open at a time."""
-
-    def __init__(self, upload: Upload) -> None:
-        self._boundary = secrets.token_hex(16)
-        content = json.dumps(upload.document).encode("ascii")
-        self._manifest = self._head('name="manifest"; filename="manifest.json"') + content + b"\r\n"
-        self._reports = [
-            (self._head(f'name="report"; filename="{_quoted(report.inner)}"'), report) for report in upload.reports
-        ]
-        self._end = f"--{self._boundary}--\r\n".encode()
-        sizes = [len(head) + report.size + 2 for head, report in self._reports]
-        self.headers = {
-            "Content-Type": f"multipart/form-data; boundary={self._boundary}",
-            "Content-Length": str(len(self._manifest) + sum(sizes) + len(self._end)),
-        }
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The body, from its beginning.
-
-        Raises:
-            SourceError: a report is not what it was any more.
-        """
-        yield self._manifest
-        for head, report in self._reports:
-            yield head
-            yield from _content(report)
-            yield b"\r\n"
-        yield self._end
-
-    def _head(self, disposition: str) -> bytes:
-        return f"--{self._boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode()
-
-
-def _content(report: ReportFile) -> Iterator[bytes]:
-    left = report.size
-    try:
-        with report.path.open("rb") as file:
-            while chunk := file.read(min(CHUNK, left)):
-                left -= len(chunk)
-                yield chunk
-    except OSError as error:
-        raise SourceError(f"{report.path} cannot be read: {error.strerror}") from error
-    if left:
-        raise SourceError(f"{report.path} became shorter while it was sent; upload when the tests have ended")
-
-
-def _quoted(name: str) -> str:
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    return quoted.replace("\r", "%0D").replace("\n", "%0A")
+def _at_once(client: httpx.Client, url: str, stream: FormStream) -> httpx.Response:
+    headers = {"Content-Type": stream.content_type, "Content-Length": str(stream.length)}
+    return client.post(f"{url}/api/v1/runs", headers=headers, content=stream)
 
 
 def _place(folder: Path) -> RunFolder:

@@ -10,6 +10,7 @@ from ml.schemas.frames import (
     FEATURES,
     GROWING_FEATURES,
     BuildRiskFrame,
+    FlakyTestsFrame,
     TestSelectionFrame,
     feature_descriptions,
     feature_groups,
@@ -26,13 +27,16 @@ from ml.schemas.rules import (
 from ml.schemas.tables import (
     KEYS,
     LAKE_TABLES,
+    OPTIONAL,
     ChangedFiles,
+    Commits,
     FailureLabels,
     Predictions,
     RejectedRows,
     Runs,
     TestResults,
     columns,
+    tables_of,
 )
 
 __all__ = [
@@ -45,10 +49,13 @@ __all__ = [
     "LAKE_TABLES",
     "MAX_NAME",
     "MAX_PROJECT_BYTES",
+    "OPTIONAL",
     "TYPE_REASONS",
     "BuildRiskFrame",
     "ChangedFiles",
+    "Commits",
     "FailureLabels",
+    "FlakyTestsFrame",
     "Predictions",
     "RejectedRows",
     "Runs",
@@ -58,4 +65,5 @@ __all__ = [
     "feature_descriptions",
     "feature_groups",
     "not_in_future",
+    "tables_of",
 ]

@@ -201,6 +201,78 @@ class BuildRiskFrame(_Frame):
     file_authors_count: Series[float] = _feature("files", "authors who touched a changed file before, mean over files")
 
 
+class FlakyTestsFrame(_Frame):
+    """What the model of flaky tests learns from and scores: one failure. Grain: (project, run_id, variant, test_id).
+
+    Asked is when the run is over, so `started_at` is the moment at which it became known, attempts merged, and features
+    see what the run itself shows beside what was known before that moment. `failed` says that this failure is flaky;
+    `known_at` is when its label had settled. Failures that are not settled, or held for unknown, have no row in
+    training; in predictions `failed` and `known_at` are null.
+    """
+
+    executions_count: Series[float] = _feature("history", "executions of the test before")
+    failures_count: Series[float] = _feature("history", "failures of the test before")
+    failure_rate: Series[float] = _feature("history", "share of the test's executions that failed")
+    failure_rate_last_10: Series[float] = _feature("history", "share of failures in the last 10 executions")
+    failure_rate_last_30: Series[float] = _feature("history", "share of failures in the last 30 executions")
+    ewma_failure_rate: Series[float] = _feature("history", "failures, each execution weighing 0.8 of the next")
+    is_failing: Series[float] = _feature("history", "1 if the last execution failed")
+    failures_in_a_row_count: Series[float] = _feature("history", "failures since the last pass")
+    executions_since_failure_count: Series[float] = _feature("history", "executions since the last failure")
+    since_failure_s: Series[float] = _feature("history", "seconds since the last failure became known")
+    since_execution_s: Series[float] = _feature("history", "seconds since the last execution became known")
+    age_s: Series[float] = _feature("history", "seconds since the test was first seen")
+    flip_rate_last_20: Series[float] = _feature("history", "share of changed outcomes in the last 20 executions")
+    new_failure_rate: Series[float] = _feature("history", "share of executions after a pass that failed")
+    recovery_rate: Series[float] = _feature("history", "share of executions after a failure that passed")
+    mean_duration_s: Series[float] = _feature("history", "mean duration of the test")
+    flaky_failures_count: Series[float] = _feature(
+        "flaky", "earlier failures of the test that had also passed on the same code"
+    )
+    flaky_failure_rate: Series[float] = _feature(
+        "flaky", "share of the test's earlier failures that had also passed on the same code"
+    )
+    test_flaky_failures_count: Series[float] = _feature("flaky", "the same failures on any variant")
+    lone_failures_count: Series[float] = _feature("flaky", "earlier failures of the test between two passes")
+    lone_failure_rate: Series[float] = _feature(
+        "flaky", "share of the test's earlier failures that lie between two passes"
+    )
+    run_failure_rate: Series[float] = _feature("own", "share of the run's results that failed")
+    run_failures_count: Series[float] = _feature("own", "failed results of the run")
+    run_new_failures_count: Series[float] = _feature(
+        "own", "failed results of the run that had passed before, or were never executed"
+    )
+    run_packages_count: Series[float] = _feature("own", "packages with a failure in the run")
+    package_failures_count: Series[float] = _feature("own", "failures of the test's package in the run")
+    failed_variants_count: Series[float] = _feature("own", "variants that the test failed on in the run")
+    passed_variants_count: Series[float] = _feature("own", "variants that the test passed on in the run")
+    duration_ratio: Series[float] = _feature("own", "duration of the failed test over its mean duration")
+    last_run_failure_rate: Series[float] = _feature("run", "share of failed results in the last run")
+    last_5_runs_failure_rate: Series[float] = _feature("run", "share of failed results in the last 5 runs")
+    is_pull_request: Series[float] = _feature("run", "1 if the run tests a pull request")
+    change_runs_count: Series[float] = _feature("run", "earlier runs of the same change")
+    change_failures_count: Series[float] = _feature("run", "failures of the test in earlier runs of the same change")
+    is_failing_in_change: Series[float] = _feature("run", "1 if the test failed in the change's previous run")
+    has_change: Series[float] = _feature("change", "1 if the changed files are known")
+    files_count: Series[float] = _feature("change", "changed files")
+    lines_added_count: Series[float] = _feature("change", "added lines")
+    lines_deleted_count: Series[float] = _feature("change", "deleted lines")
+    source_files_rate: Series[float] = _feature("change", "share of source files in the change")
+    test_files_rate: Series[float] = _feature("change", "share of test files in the change")
+    build_files_rate: Series[float] = _feature("change", "share of build and configuration files in the change")
+    docs_files_rate: Series[float] = _feature("change", "share of documentation files in the change")
+    has_build_file: Series[float] = _feature("change", "1 if a build or configuration file changed")
+    is_docs_only: Series[float] = _feature("change", "1 if only documentation files changed")
+    has_own_file: Series[float] = _feature("pair", "1 if the test's own file changed")
+    has_subject_file: Series[float] = _feature("pair", "1 if the file that the test is named after changed")
+    name_similarity_rate: Series[float] = _feature("pair", "highest overlap of the test's name with a changed file's")
+    module_overlap_rate: Series[float] = _feature("pair", "share of a changed module's words found in the test")
+    tree_distance_count: Series[float] = _feature("pair", "folders between the test's package and the nearest change")
+    package_overlap_rate: Series[float] = _feature(
+        "pair", "share of the test's package path that a changed file shares"
+    )
+
+
 def feature_groups(contract: type[pa.DataFrameModel] = TestSelectionFrame) -> dict[str, tuple[str, ...]]:
     """Names of a frame's features by group, such as history, run, change; in the frame's order."""
     groups: dict[str, list[str]] = {}
@@ -231,4 +303,7 @@ GROWING_FEATURES = (
     "runs_since_failed_count",
     "since_failed_s",
     "file_authors_count",
+    "flaky_failures_count",
+    "test_flaky_failures_count",
+    "lone_failures_count",
 )

@@ -1,5 +1,7 @@
 """Contracts of the tables of the lake and of the results table."""
 
+from collections.abc import Container
+
 import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
@@ -80,6 +82,23 @@ class ChangedFiles(pa.DataFrameModel):
     change_source: Series[str] = field(*TEXT_RULES, nullable=True, description="how the change was found")
 
 
+class Commits(pa.DataFrameModel):
+    """One commit of the repository. Grain: (project, commit_sha).
+
+    Lines and files are those of the difference to its first parent; a root commit adds all that is in it.
+    """
+
+    project: Series[str] = field(*PROJECT_RULES, description="repository or product")
+    commit_sha: Series[str] = field(*NAME_RULES, description="full id of the commit")
+    author_id: Series[str] = field(*TEXT_RULES, nullable=True, description="salted hash of the author")
+    committed_at: Series[Utc] = field(NOT_TOO_EARLY, description="when it was committed, by the committer's clock")
+    parent_count: Series[int] = field(NOT_NEGATIVE, description="0 for a root commit, 2 or more for a merge")
+    subject: Series[str] = field(*TEXT_RULES, nullable=True, description="first line of the message, bounded")
+    file_count: Series[int] = field(NOT_NEGATIVE, description="touched files; a renamed one counts once")
+    added: Series[int] = field(NOT_NEGATIVE, description="added lines; binary files count 0")
+    deleted: Series[int] = field(NOT_NEGATIVE, description="deleted lines; binary files count 0")
+
+
 class RejectedRows(pa.DataFrameModel):
     """One refused row or payload, kept for replay. `row` is the row as JSON, `value` the offending value, bounded."""
 
@@ -137,12 +156,21 @@ LAKE_TABLES = {
     "changed_files": ChangedFiles,
     "rejected_rows": RejectedRows,
     "failure_labels": FailureLabels,
+    "commits": Commits,
 }
 KEYS = {
     "runs": ("project", "run_id", "attempt"),
     "test_results": ("project", "run_id", "attempt", "variant", "test_id"),
     "changed_files": ("project", "run_id", "path"),
+    "commits": ("project", "commit_sha"),
 }
+# Only some sources have them: a batch may do without.
+OPTIONAL = ("commits",)
+
+
+def tables_of(given: Container[str]) -> list[str]:
+    """Names of the collected tables that a batch has to have, and of those `OPTIONAL` ones that are `given`."""
+    return [name for name in KEYS if name in given or name not in OPTIONAL]
 
 
 def columns(model: type[pa.DataFrameModel]) -> list[str]:

@@ -7,38 +7,47 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ml.errors import SourceError
-from ml.sources import configured, junit, tables
+from ml.sources import configured, csv_tables, junit, retecs, rtptorrent, tables
 from ml.sources.archive import Archive
-from ml.sources.ci_server import CiServer, Finding
+from ml.sources.converted import Converted
+from ml.sources.git import payload as git_payload
+from ml.sources.joining import hand_out
 from ml.sources.junit import JUnit
 from ml.sources.landing import find as find_batch
-from ml.sources.landing import landed
+from ml.sources.landing import holder, landed, payloads_of
 from ml.sources.refusals import Refusal
 from ml.sources.run_folders import has_manifest
-from ml.sources.source import Limits, Progress, Source
+from ml.sources.source import Finding, Known, Limits, Progress, Source, SourceOptions, Surroundings
 from ml.sources.tables import Tables
 from ml.spec import Batch, Parsed
 
 __all__ = [
     "PUSH",
-    "CiServer",
     "Finding",
     "JUnit",
+    "Known",
     "Limits",
     "Progress",
     "Source",
+    "SourceOptions",
+    "Surroundings",
     "find_batch",
+    "hand_out",
+    "holder",
     "landed",
     "open_source",
+    "payloads_of",
     "read_batch",
 ]
 
 PUSH = "push"  # runs that CI jobs sent to `ml.receiver`
 _READERS = {
     junit.NAME: junit.read,
-    Tables.name: tables.read,
+    tables.NAME: tables.read,
     PUSH: junit.read,
     **dict.fromkeys(configured.KINDS, junit.read),  # they land as folders of reports
+    "git": git_payload.read,
+    "sql": tables.read,
 }
 
 
@@ -46,7 +55,8 @@ def open_source(history: Path, landing: Path, limits: Limits) -> Source:
     """The source that reads `history`, chosen by what lies in it.
 
     Args:
-        history: folder with runs.parquet, or with a manifest.json at or below it; or a zip, tar or tar.gz of one.
+        history: folder with runs.parquet or runs.csv, or with a manifest.json at or below it; or a zip, tar or tar.gz
+            of one.
         landing: root of the landing area.
         limits: what may be read.
 
@@ -63,18 +73,33 @@ def open_source(history: Path, landing: Path, limits: Limits) -> Source:
 
 
 def _open(folder: Path, landing: Path, limits: Limits, refused: Sequence[Refusal]) -> Source:
-    if (folder / "runs.parquet").exists():
+    found = _open_tables(folder, landing, limits)
+    if found is not None:
         if refused:
             raise SourceError(
                 f"{refused[0].payload} was refused ({refused[0].reason}); tables are read whole or not at all"
             )
-        return Tables(folder, landing)
+        return found
     if has_manifest(folder):
         return JUnit(folder, landing, limits, {".": refused})
     raise SourceError(
         f"{folder} holds no CI history that can be read; expected runs.parquet and test_results.parquet in it, "
-        "or test reports below folders with a manifest.json each (layouts: docs/history-layout.md)"
+        "or the same as CSV, or test reports below folders with a manifest.json each (layouts: docs/history-layout.md)"
     )
+
+
+def _open_tables(folder: Path, landing: Path, limits: Limits) -> Source | None:
+    """The source of a folder that holds tables, None for one that holds none."""
+    if csv_tables.has_csv(folder):
+        files = csv_tables.find_csv(folder, limits.max_payload_bytes)
+        return Converted(lambda scratch: csv_tables.convert(files, scratch), landing)
+    if (folder / "runs.parquet").exists():
+        return Tables(folder, landing)
+    if rtptorrent.is_rtptorrent(folder):
+        return Converted(lambda scratch: rtptorrent.convert(folder, scratch), landing)
+    if sets := retecs.find_sets(folder):
+        return Converted(lambda scratch: retecs.convert(sets, scratch), landing)
+    return None
 
 
 def read_batch(batch: Batch, limits: Limits) -> Parsed:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -11,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from ml.sources.manifest import MAX_INTEGER, read_moment
+from ml.sources.manifest import MAX_INTEGER
 
 UTC_US = pa.timestamp("us", tz="UTC")
 # The years 1 to 9999, which Python's datetime can hold.
 _FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
+_FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6}
 
 
@@ -90,6 +92,8 @@ def _to_integer(values: pa.Array) -> Cast | None:
 
 
 def _integer(value: str | float) -> int:
+    if isinstance(value, str) and "." in value:
+        value = float(value)  # whole numbers of a column with gaps are written as 3.0 by many
     number = int(value)
     if (not isinstance(value, str) and number != value) or abs(number) > MAX_INTEGER:
         raise ValueError(value)
@@ -116,13 +120,14 @@ def _finite(value: str) -> float:
 def _to_flag(values: pa.Array) -> Cast | None:
     if pt.is_boolean(values.type):
         return _good(values)
-    return _one_by_one(values, _flag, pa.bool_()) if pt.is_integer(values.type) else None
+    return _one_by_one(values, _flag, pa.bool_()) if pt.is_integer(values.type) or _is_text(values.type) else None
 
 
-def _flag(value: int) -> bool:
-    if value not in (0, 1):
+def _flag(value: str | int) -> bool:
+    flag = _FLAGS.get(str(value).lower())
+    if flag is None:
         raise ValueError(value)
-    return bool(value)
+    return flag
 
 
 def _to_moment(values: pa.Array) -> Cast | None:
@@ -143,10 +148,8 @@ def _to_moment(values: pa.Array) -> Cast | None:
 
 
 def _moment(value: str) -> Any:
-    moment = read_moment(value)
-    if moment is None:
-        raise ValueError(value)
-    return moment
+    moment = datetime.fromisoformat(value.strip())
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _good(values: pa.Array) -> Cast:
@@ -154,16 +157,17 @@ def _good(values: pa.Array) -> Cast:
 
 
 def _one_by_one(values: pa.Array, convert: Callable[[Any], Any], kind: pa.DataType) -> Cast:
+    encoded = values.dictionary_encode()  # durations and attempts repeat: each value is converted once
     converted: list[Any] = []
-    is_bad = np.zeros(len(values), dtype=bool)
-    for position, scalar in enumerate(values):
+    is_bad = np.zeros(len(encoded.dictionary) + 1, dtype=bool)  # the last stands for null
+    for position, scalar in enumerate(encoded.dictionary):
         try:
-            value = scalar.as_py()
-            converted.append(None if value is None else convert(value))
+            converted.append(convert(scalar.as_py()))
         except (ValueError, OverflowError):
             converted.append(None)
             is_bad[position] = True
-    return Cast(pa.array(converted, kind), is_bad)
+    places = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return Cast(pa.array(converted, kind).take(encoded.indices), is_bad[places])
 
 
 _TYPES = {

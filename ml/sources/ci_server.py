@@ -6,23 +6,24 @@ and reading are the same for a run from a server and for one from a folder.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from pydantic import AfterValidator, HttpUrl
 
+from ml.errors import SettingsError
 from ml.sources import junit, manifest
 from ml.sources.refusals import Refusal
-from ml.sources.source import Limits, Progress
-from ml.spec import Batch, Interval, Parsed
+from ml.sources.source import Finding, Progress, SourceOptions, Surroundings
+from ml.sources.trust import trusting
+from ml.spec import Batch, Interval
 
 # A kill loses the downloads of at most so many runs.
 BATCH_RUNS = 100
-RunAttempt = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,34 +50,25 @@ class Downloaded:
     refused: Sequence[Refusal] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: is it as it should be, and what to do where it is not."""
+def _checked(ca_file: Path) -> Path:
+    try:
+        trusting(ca_file)
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+    return ca_file
 
-    subject: str
-    is_ok: bool
-    detail: str
 
-
-class ServerOptions(BaseModel):
+class ServerOptions(SourceOptions):
     """What every CI server's part of `fourgate.toml` says; each server's module adds its own.
 
     Attributes:
-        project: Name that the runs go into the lake under.
         url: Root of the server's API.
-        history_days: How far back the first collection goes.
-        overlap_days: How far before the end of what is collected each further collection begins again: for runs that
-            were still running then, and for later attempts of runs.
-        silent_days: A collection fails when there has been no run for longer than this; 0 = never.
+        ca_file: PEM file with certificates that are believed beside those that this machine believes: of an authority
+            of one's own.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    project: str = Field(min_length=1, max_length=200)
     url: HttpUrl
-    history_days: float = Field(90, gt=0, le=3_650)
-    overlap_days: float = Field(3, ge=0, le=90)
-    silent_days: float = Field(14, ge=0, le=3_650)
+    ca_file: Annotated[Path, AfterValidator(_checked)] | None = None
 
 
 class Server(Protocol):
@@ -98,8 +90,10 @@ class Server(Protocol):
         """
         ...
 
-    def download(self, run: ServerRun, folder: Path, max_bytes: int) -> Downloaded:
+    def download(self, run: ServerRun, folder: Path, max_bytes: int) -> Downloaded | None:
         """Put the reports of `run` below the empty `folder`, none larger than `max_bytes`.
+
+        None: it turns out to be unfinished, and is left for a later collection.
 
         Raises:
             SourceError: the server cannot be reached or refuses. A report that is gone is no error but a refusal.
@@ -112,15 +106,25 @@ class Server(Protocol):
 
 
 class CiServer:
-    """Source over a `Server`; lands under the name of its kind."""
+    """Source over a `Server`; lands under the name of its kind.
 
-    def __init__(self, server: Server, landing: Path, limits: Limits, known: Set[RunAttempt] = frozenset()) -> None:
-        """`known` are attempts in the lake: a finished attempt never changes, so it is not asked for again."""
+    A finished attempt never changes: one that is known is not asked for again.
+    """
+
+    def __init__(self, server: Server, around: Surroundings) -> None:
         self.name = server.kind
         self._server = server
-        self._landing = landing
-        self._limits = limits
-        self._known = known
+        self._around = around
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.__exit__(*error)
+
+    def test(self) -> Iterator[Finding]:
+        """See `Server.test`."""
+        return self._server.test()
 
     def fetch(self, interval: Interval, on_progress: Progress | None = None) -> Iterator[Batch]:
         """Land the finished attempts of the runs that started in `interval` and are not known, in time order.
@@ -131,7 +135,7 @@ class CiServer:
         runs = [
             run
             for run in self._server.find(interval)
-            if run.is_finished and (run.run_id, run.attempt) not in self._known
+            if run.is_finished and (run.run_id, run.attempt) not in self._around.known.attempts
         ]
         for first in range(0, len(runs), BATCH_RUNS):
             with TemporaryDirectory(prefix="fourgate-download-", ignore_cleanup_errors=True) as scratch:
@@ -139,21 +143,15 @@ class CiServer:
             if on_progress is not None:
                 on_progress(min(first + BATCH_RUNS, len(runs)), len(runs))
 
-    def read(self, batch: Batch, limits: Limits) -> Parsed:
-        """Rows of a landed batch; see `ml.sources.read_batch`.
-
-        Raises:
-            SourceError: the landed batch is missing or no longer as it was landed.
-        """
-        return junit.read(batch, limits)
-
     def _land(self, runs: Sequence[ServerRun], scratch: Path) -> Iterator[Batch]:
         refused: dict[str, Sequence[Refusal]] = {}
         for number, run in enumerate(runs, start=1):
             # numbered, since a server's id may be any text
             folder = scratch / f"{number:04}"
             folder.mkdir()
-            downloaded = self._server.download(run, folder, self._limits.max_payload_bytes)
+            downloaded = self._server.download(run, folder, self._around.limits.max_payload_bytes)
+            if downloaded is None:
+                continue
             (folder / manifest.NAME).write_text(json.dumps(downloaded.document), encoding="ascii")
             refused[folder.name] = downloaded.refused
-        yield from junit.JUnit(scratch, self._landing, self._limits, refused, self.name).fetch(Interval())
+        yield from junit.JUnit(scratch, self._around.landing, self._around.limits, refused, self.name).fetch(Interval())

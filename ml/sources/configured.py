@@ -1,4 +1,4 @@
-"""The CI servers of `fourgate.toml`, one table ``[source.NAME]`` each; an error names file, line and remedy."""
+"""The sources of `fourgate.toml`, one table ``[source.NAME]`` each; an error names file, line and remedy."""
 
 import json
 import os
@@ -13,14 +13,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from ml.errors import SettingsError
+from ml.fourgate_file import complaints, place_of
 from ml.settings import read_sources
-from ml.sources.ci_server import Server, ServerOptions
+from ml.sources.source import OpenSource, SourceOptions, Surroundings
 
-# Modules by kind, each with `Options` and a class; imported when used: their clients take time to load.
+# Modules by kind, each with `Options` and `open_source`; imported when used: their clients take time to load.
 KINDS = {
-    "github_actions": ("ml.sources.github.actions", "GitHubActions"),
-    "gitlab": ("ml.sources.gitlab.server", "GitLab"),
-    "jenkins": ("ml.sources.jenkins.server", "Jenkins"),
+    "bucket": "ml.sources.bucket",
+    "git": "ml.sources.git.source",
+    "github_actions": "ml.sources.github.actions",
+    "gitlab": "ml.sources.gitlab.server",
+    "jenkins": "ml.sources.jenkins.server",
+    "sql": "ml.sources.sql",
 }
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Mean something of their own to a collection.
@@ -33,12 +37,11 @@ class ConfiguredSource:
 
     name: str
     kind: str
-    options: ServerOptions
+    options: SourceOptions
 
-    def open(self, secret: str) -> Server:
-        """The server, with a token or password of it; nothing is asked of it yet."""
-        module, server = KINDS[self.kind]
-        opened: Server = getattr(import_module(module), server)(self.options, secret)
+    def open(self, secret: str, around: Surroundings) -> OpenSource:
+        """The source, with a token or password of it; nothing is asked of it yet."""
+        opened: OpenSource = import_module(KINDS[self.kind]).open_source(self.options, secret, around)
         return opened
 
 
@@ -91,9 +94,9 @@ def add(file: Path, name: str, table: Mapping[str, Any]) -> ConfiguredSource:
     return added
 
 
-def options_of(kind: str) -> type[ServerOptions]:
+def options_of(kind: str) -> type[SourceOptions]:
     """What a source of this kind can be told."""
-    options: type[ServerOptions] = import_module(KINDS[kind][0]).Options
+    options: type[SourceOptions] = import_module(KINDS[kind]).Options
     return options
 
 
@@ -105,7 +108,7 @@ def _source(file: Path, name: str, table: Mapping[str, Any]) -> ConfiguredSource
     try:
         return ConfiguredSource(name, kind, options_of(kind).model_validate(dict(table)))
     except ValidationError as error:
-        raise SettingsError("; ".join(_complaints(file, name, error))) from None
+        raise SettingsError(complaints(file, ("source", name), error)) from None
 
 
 def _refuse_name(name: str, place: str) -> None:
@@ -117,26 +120,8 @@ def _refuse_name(name: str, place: str) -> None:
         raise SettingsError(f"{place}: {name!r} stands for what no server is asked for; choose another name")
 
 
-def _complaints(file: Path, name: str, error: ValidationError) -> list[str]:
-    found = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        option = str(problem["loc"][0]) if problem["loc"] else ""
-        found.append(f"{_place(file, name, option)}: {option or name}: {problem['msg']}")
-    return found
-
-
 def _place(file: Path, name: str, option: str = "") -> str:
-    """``file, line N`` of an option of a source, or of the source where the option is not written."""
-    place, is_inside = 0, False
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.lstrip().startswith("["):
-            is_inside = (
-                re.fullmatch(rf"\[\s*source\s*\.\s*[\"']?{re.escape(name)}[\"']?\s*\].*", line.strip()) is not None
-            )
-            place = number if is_inside else place
-        elif is_inside and option and re.match(rf"[\"']?{re.escape(option)}[\"']?\s*=", line.lstrip()):
-            return f"{file}, line {number}"
-    return f"{file}, line {place}" if place else str(file)
+    return place_of(file, ("source", name), option)
 
 
 def _refuse_shared_projects(file: Path, found: Mapping[str, ConfiguredSource]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from ml.errors import RefusedPayload, SourceError
+from ml.sources.trust import distrust, remedy, trusting
 
 LOG = logging.getLogger(__name__)
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
@@ -58,16 +60,16 @@ class PatientTransport(httpx.BaseTransport):
             try:
                 response = self._whole(request)
             except (httpx.TransportError, httpx.DecodingError) as error:
-                if attempt == ATTEMPTS:
+                if attempt == ATTEMPTS or distrust(error):
                     raise
-                self._wait(request, type(error).__name__, _backoff(attempt))
+                self._wait(request, type(error).__name__, backoff(attempt))
                 continue
             waiting = asked_wait(response)
             is_busy = response.status_code in _AGAIN or waiting is not None
             if not is_busy or attempt == ATTEMPTS or (waiting or 0) > LONGEST_WAIT_S:
                 return response
             response.close()
-            self._wait(request, str(response.status_code), _backoff(attempt) if waiting is None else waiting)
+            self._wait(request, str(response.status_code), backoff(attempt) if waiting is None else waiting)
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
@@ -97,10 +99,11 @@ class PatientTransport(httpx.BaseTransport):
 class ProxiedTransport(httpx.BaseTransport):
     """Goes through the proxies that the environment names (`HTTPS_PROXY`, `NO_PROXY`, ...).
 
-    httpx itself looks there only where no transport is given to its client.
+    httpx itself looks there only where no transport is given to its client. `verify` is what httpx takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, verify: ssl.SSLContext | bool = True) -> None:
+        self._verify = verify
         self._transports: dict[str | None, httpx.HTTPTransport] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -108,13 +111,22 @@ class ProxiedTransport(httpx.BaseTransport):
         is_direct = request.url.host in LOOPBACK or proxy_bypass(request.url.host)
         proxy = None if is_direct else getproxies().get(request.url.scheme, getproxies().get("all"))
         if proxy not in self._transports:
-            self._transports[proxy] = httpx.HTTPTransport(proxy=proxy)
+            self._transports[proxy] = httpx.HTTPTransport(verify=self._verify, proxy=proxy)
         return self._transports[proxy].handle_request(request)
 
     def close(self) -> None:
         """Close the connections."""
         for transport in self._transports.values():
             transport.close()
+
+
+def patient_transport(ca_file: Path | None) -> PatientTransport:
+    """The transport of a source or an upload that believes the certificates in `ca_file` too.
+
+    Raises:
+        SettingsError: see `trusting`.
+    """
+    return PatientTransport(ProxiedTransport(trusting(ca_file)))
 
 
 class _Bytes(httpx.SyncByteStream):
@@ -159,7 +171,8 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _backoff(attempt: int) -> float:
+def backoff(attempt: int) -> float:
+    """Seconds to wait before the next attempt."""
     return random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))  # noqa: S311 -- no secret hangs on it
 
 
@@ -198,6 +211,8 @@ def download(client: httpx.Client, url: str, target: Path, max_bytes: int) -> No
             finally:
                 response.close()
         except (httpx.TransportError, httpx.DecodingError) as error:
+            if distrust(error):
+                raise SourceError(f"{request.url.host} cannot be reached: {remedy(error)}") from error
             if attempt == ATTEMPTS:
                 raise SourceError(
                     f"{request.url.host} broke off the download of {request.url.path} {ATTEMPTS} times "

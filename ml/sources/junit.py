@@ -19,8 +19,8 @@ from ml.spec import Batch, Interval, Parsed
 
 NAME = "junit"
 MAX_BATCH_RUNS = 500
-# 200,000 results, or fewer: a case takes 100 to 200 bytes in reports without captured output. Bounds memory.
-MAX_BATCH_BYTES = 20_000_000
+# 80,000 results, or fewer: a case takes 100 to 200 bytes in reports without captured output. Bounds memory.
+MAX_BATCH_BYTES = 8_000_000
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -96,7 +96,8 @@ class JUnit:
         if not place.has_manifest:
             return FoundRun(self._bounded(place), None, UNKNOWN_PROJECT, None)
         try:
-            document = manifest.scrub(self._manifest_of(place.folder), self._limits.author_salt)
+            found = self._manifest_of(place.folder)
+            document = manifest.scrub(found, self._limits.author_salt, self._limits.forgotten)
         except RefusedPayload as refused:
             problem = Refusal(refused.reason, as_value(refused), contract="runs", payload=manifest.NAME)
             place.refused.append(problem)

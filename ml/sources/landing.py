@@ -1,12 +1,15 @@
 """The landing area: raw payloads, kept as they were fetched save for secrets, so that anything can be read again.
 
 Layout: ``<landing>/<source>/<batch_id>/batch.json`` and ``.../payloads/<path in the history>``.
-A batch is written to a temporary sibling and renamed into place: a kill leaves no half batch. It never changes.
+A batch is written to a temporary sibling and renamed into place: a kill leaves no half batch. It never changes, until
+it was joined with others into a larger one (`ml.sources.joining`): then its record says which, and has no payloads; or
+until somebody who opted out is taken out of it (`rewrite`).
 """
 
 import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -23,6 +26,7 @@ from ml.spec import Batch
 BATCH_ID = re.compile(r"[0-9a-f]{16}")
 CHUNK = 1 << 20
 INCOMING = "incoming-"
+_BEFORE = "sha256_before"  # while a payload is replaced, either content is the right one
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +141,14 @@ def find(landing: Path, batch_id: str) -> Batch:
         raise SourceError(f"{batch_id[:40]!r} is not a batch id; expected 16 digits of 0-9 and a-f")
     for folder in sorted(landing.glob(f"*/{batch_id}")):
         record = _record(folder)
+        if record.get("joined_into"):
+            return find(landing, record["joined_into"])
         return Batch(batch_id, record["source"], record["project"], str(folder), len(record["payloads"]))
     raise SourceError(f"no batch {batch_id} in the landing area {landing}; collect it again or restore the folder")
 
 
 def landed(landing: Path, source: str) -> list[Batch]:
-    """Every batch of a source, in the order in which they landed.
+    """Every batch of a source, in the order in which they landed; what was joined into a larger one is part of it.
 
     Raises:
         SourceError: one of them cannot be read.
@@ -150,7 +156,36 @@ def landed(landing: Path, source: str) -> list[Batch]:
     found = [folder for folder in (landing / source).glob("*") if BATCH_ID.fullmatch(folder.name)]
     # It is written before the batch is renamed into place, and never again.
     found.sort(key=lambda folder: ((folder / "batch.json").stat().st_mtime_ns, folder.name))
-    return [find(landing, folder.name) for folder in found]
+    return [find(landing, folder.name) for folder in found if holder(folder) == folder.name]
+
+
+def holder(folder: Path) -> str:
+    """Id of the batch that has the payloads of the batch in `folder`: its own, or that of the one it was joined into.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    return str(_record(folder).get("joined_into") or folder.name)
+
+
+def retire(batch: Batch, into: str) -> None:
+    """Let `into`, which has all of it, stand for the batch; again finishes what a kill left half done."""
+    folder = Path(batch.folder)
+    record = {**_record(folder), "payloads": [], "joined_into": into}
+    scratch = folder / ".batch.json"
+    scratch.write_text(json.dumps(record), encoding="ascii")
+    scratch.replace(folder / "batch.json")
+    shutil.rmtree(folder / "payloads", ignore_errors=True)
+
+
+def noted_of(batch: Batch) -> dict[str, Any]:
+    """What the source noted about the batch, whatever became of its payloads.
+
+    Raises:
+        SourceError: the batch is gone.
+    """
+    noted: dict[str, Any] = _record(Path(batch.folder))["index"]
+    return noted
 
 
 def index_of(batch: Batch) -> dict[str, Any]:
@@ -162,13 +197,93 @@ def index_of(batch: Batch) -> dict[str, Any]:
     folder = Path(batch.folder)
     record = _record(folder)
     for entry in record["payloads"]:
-        if _hash_of(folder / "payloads" / entry["path"]) != entry["sha256"]:
-            raise SourceError(
-                f"payload {entry['path']!r} of batch {batch.batch_id} in {folder} is not as it was landed; "
-                "remove the batch's folder and collect it again"
-            )
+        if _hash_of(folder / "payloads" / entry["path"]) not in _hashes(entry):
+            raise _changed(batch, entry)
     index: dict[str, Any] = record["index"]
     return index
+
+
+def batches_of(landing: Path) -> Iterator[Batch | str]:
+    """Every landed batch of any source; in place of one that cannot be read, its id."""
+    for folder in sorted(landing.glob("*/*")):
+        if BATCH_ID.fullmatch(folder.name):
+            try:
+                batch = find(landing, folder.name)
+            except (SourceError, LookupError, TypeError):
+                yield folder.name
+                continue
+            if batch.batch_id == folder.name:  # else it was joined into a larger one
+                yield batch
+
+
+def payloads_of(batch: Batch) -> list[dict[str, str]]:
+    """`path` and `sha256` of every payload of the batch, as it landed.
+
+    Raises:
+        SourceError: the batch is gone.
+    """
+    listed: list[dict[str, str]] = _record(Path(batch.folder))["payloads"]
+    return listed
+
+
+def rewrite(batch: Batch, contents: Mapping[str, bytes]) -> None:
+    """Give payloads of a batch another content; it keeps its id, its folder and the time at which it landed.
+
+    Killed at any moment, every payload is one that `index_of` takes: first the batch names both hashes, then the
+    payloads are replaced, then it names the new ones alone. That is done for what an earlier kill left, too.
+
+    Raises:
+        SourceError: a payload is not as it was landed, or a file cannot be written.
+    """
+    folder = Path(batch.folder)
+    try:
+        with _only_writer(folder.parent), _incoming(folder.parent) as scratch:
+            record = _record(folder)
+            both = [_changing(batch, entry, contents) for entry in record["payloads"]]
+            final = [{name: entry[name] for name in entry if name != _BEFORE} for entry in both]
+            if final != record["payloads"]:
+                _replace(folder / "batch.json", _content({**record, "payloads": both}), scratch)
+                for path, content in contents.items():
+                    _replace(payload_file(batch, path), content, scratch)
+                _replace(folder / "batch.json", _content({**record, "payloads": final}), scratch)
+    except OSError as error:
+        raise SourceError(f"cannot rewrite batch {batch.batch_id} in {folder}: {error}; make it writable") from error
+
+
+def _changing(batch: Batch, entry: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """The entry of a payload with the hash that it gets, and the one that it has, where it gets another content."""
+    if entry["path"] not in contents:
+        return dict(entry)
+    present = _hash_of(payload_file(batch, entry["path"]))
+    if present not in _hashes(entry):
+        raise _changed(batch, entry)
+    return {**entry, "sha256": hashlib.sha256(contents[entry["path"]]).hexdigest(), _BEFORE: present}
+
+
+def _content(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record).encode("ascii")
+
+
+def _hashes(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Of the contents that a payload may have."""
+    return entry["sha256"], entry.get(_BEFORE, entry["sha256"])
+
+
+def _changed(batch: Batch, entry: Mapping[str, Any]) -> SourceError:
+    return SourceError(
+        f"payload {entry['path']!r} of batch {batch.batch_id} in {batch.folder} is not as it was landed; "
+        "remove the batch's folder and collect it again"
+    )
+
+
+def _replace(file: Path, content: bytes, scratch: Path) -> None:
+    """Another content for a file at once, with the time of the old one."""
+    found = file.stat()
+    fresh = scratch / "fresh"
+    fresh.write_bytes(content)
+    os.utime(fresh, ns=(found.st_atime_ns, found.st_mtime_ns))
+    fresh.chmod(found.st_mode)
+    fresh.rename(file)
 
 
 def payload_file(batch: Batch, path: str) -> Path:

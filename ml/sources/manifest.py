@@ -1,14 +1,13 @@
 """The manifest of one run: what it may say, how it is scrubbed before it lands, and how it becomes rows."""
 
-import hashlib
-import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from ml.errors import RefusedPayload
+from ml.sources.pseudonyms import pseudonym
 from ml.sources.refusals import MAX_TEXT, UNKNOWN_PROJECT, Refusal, as_row, as_value, printable
 
 NAME = "manifest.json"
@@ -49,8 +48,8 @@ def parse(content: bytes) -> Document:
     return document
 
 
-def scrub(document: Document, salt: str) -> Document:
-    """What of a manifest may land: the known fields, with `author` replaced by its keyed hash.
+def scrub(document: Document, salt: str, forgotten: Set[str] = frozenset()) -> Document:
+    """What of a manifest may land: the known fields, with `author` replaced by a pseudonym, or left out if `forgotten`.
 
     Unknown fields are left out, since they can hold people's names and addresses.
     """
@@ -58,8 +57,8 @@ def scrub(document: Document, salt: str) -> Document:
     author = document.get("author")
     if author is not None and author != "":
         named = author if isinstance(author, str) else json.dumps(author, sort_keys=True)
-        digest = hmac.new(salt.encode("utf-8", "replace"), named.encode("utf-8", "replace"), hashlib.sha256)
-        kept["author_id"] = digest.hexdigest()[:12]
+        hidden = pseudonym(named, project_of(document), salt)
+        kept |= {} if hidden in forgotten else {"author_id": hidden}
     return kept
 
 

@@ -15,6 +15,7 @@ from ml.errors import SourceError
 from ml.sources.http import ATTEMPTS, TIMEOUT, PatientTransport, download
 from ml.sources.manifest import MAX_INTEGER
 from ml.sources.refusals import printable
+from ml.sources.trust import remedy
 
 _UNPRINTABLE = str.maketrans(dict.fromkeys(map(chr, (*range(0x20), *range(0x7F, 0xA0))), "?"))
 _GONE = (404, 410)
@@ -130,6 +131,8 @@ class RestApi:
         return printable(f"{self._client.base_url.host}: /{path.lstrip('/')}", 300)
 
     def _lost(self, path: str, error: Exception) -> SourceError:
+        if advice := remedy(error):
+            return SourceError(f"{self.place(path)} cannot be reached: {advice}")
         return SourceError(
             f"{self.place(path)} was not answered in {ATTEMPTS} attempts ({type(error).__name__}); "
             "right would be a url that this machine reaches; collect again when the network is steady"

@@ -1,5 +1,6 @@
 """Landed Parquet slices as frames: cast, refused row by row where a value cannot be, completed by their project."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,11 @@ class TableRows:
     empty) and `imputed` (False).
     """
 
-    def __init__(self, project: str, orphan_project: str) -> None:
+    def __init__(self, project: str, orphan_project: str, refused: Iterable[Refusal] = ()) -> None:
         self._project = project
         self._orphan_project = orphan_project
         self._frames: dict[str, pd.DataFrame] = {}
-        self._refused: list[Refusal] = []
+        self._refused = list(refused)
 
     def add(self, name: str, file: ParquetFile | None) -> None:
         """The rows of one table; None for a table that the history lacks. `runs` comes first."""

@@ -1,7 +1,7 @@
 """Source `tables`: a history in Parquet files, runs, test_results and changed_files (docs/history-layout.md)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from ml.errors import SourceError
 from ml.sources.casting import Kind
 from ml.sources.landing import Payload, Shelf, index_of, land, payload_file
 from ml.sources.parquet_file import ParquetFile
-from ml.sources.refusals import UNKNOWN_PROJECT
+from ml.sources.refusals import UNKNOWN_PROJECT, Refusal
 from ml.sources.source import Limits, Progress
 from ml.sources.table_rows import TableRows
 from ml.spec import Batch, Interval, Parsed
 
+NAME = "tables"
 MAX_BATCH_RESULTS = 1_000_000
 MAX_BATCH_RUNS = 20_000
 COLUMNS: dict[str, dict[str, Kind]] = {
@@ -77,17 +78,21 @@ class Tables:
         SourceError: a file is missing, is no Parquet, lacks a required column, or has one of an impossible type.
     """
 
-    name = "tables"
+    def __init__(self, history: Path, landing: Path, refused: Sequence[Refusal] = (), name: str = NAME) -> None:
+        """`refused` is what was refused of the history before it became Parquet; it lands with rows of no run.
 
-    def __init__(self, history: Path, landing: Path) -> None:
+        `name` is the source that the runs land under, where they came from a database.
+        """
+        self.name = name
+        self._refused = refused
         self._landing = landing
         self._files = {name: open_table(history, name) for name in COLUMNS if is_expected(history, name)}
 
     def fetch(self, interval: Interval, on_progress: Progress | None = None) -> Iterator[Batch]:
         """Land the runs that started in `interval`, with their results and files, up to a million results a batch.
 
-        Rows that belong to no run, and runs without a readable start, land with the last batch of a fetch whose
-        interval is open on both sides: validation refuses them there.
+        Rows that belong to no run, runs without a readable start and what was refused before land with the last batch
+        of a fetch whose interval is open on both sides: validation refuses them there.
 
         Raises:
             SourceError: a file cannot be read or landed.
@@ -110,7 +115,10 @@ class Tables:
         done = 0
         for number, piece in enumerate(slices):
             rows = {name: np.flatnonzero(place == number) for name, place in places.items()}
-            yield self._land(piece, rows, str(runs["project"].iloc[0]))
+            # A database is asked for each interval of its own: what it refuses then is not told another time.
+            is_told = number == last or (self.name != NAME and number == len(slices) - 1)
+            refused = self._refused if is_told else ()
+            yield self._land(piece, rows, str(runs["project"].iloc[0]), refused)
             done += len(piece.rows)
             if on_progress is not None:
                 on_progress(done, sum(len(each.rows) for each in slices))
@@ -137,13 +145,16 @@ class Tables:
         frame["attempt"] = _attempts(file, table)
         return frame
 
-    def _land(self, piece: Slice, rows: dict[str, np.ndarray[Any, Any]], orphan_project: str) -> Batch:
+    def _land(
+        self, piece: Slice, rows: dict[str, np.ndarray[Any, Any]], orphan_project: str, refused: Sequence[Refusal]
+    ) -> Batch:
         # The runs file is small and its rows are wanted in time order, so that they are taken in memory.
         tables = {"runs": self._files["runs"].take(np.sort(piece.rows))}
         tables |= {name: self._files[name].take(positions) for name, positions in rows.items()}
         payloads = [Payload(f"{name}.parquet", name, _to_bytes(table), is_text=False) for name, table in tables.items()]
-        index = {"orphan_project": orphan_project}
-        return land(Shelf(self._landing, self.name, piece.project), payloads, index, orphan_project)
+        index = {"orphan_project": orphan_project, "refused": [asdict(one) for one in refused]}
+        notes = f"{orphan_project}{index['refused'] or ''}"
+        return land(Shelf(self._landing, self.name, piece.project), payloads, index, notes)
 
 
 def is_expected(history: Path, name: str) -> bool:
@@ -170,7 +181,9 @@ def read(batch: Batch, limits: Limits) -> Parsed:
         SourceError: the landed batch is missing or no longer as it was landed.
     """
     index = index_of(batch)
-    rows = TableRows(batch.project, index["orphan_project"])
+    # batches that landed before there was a CSV reader tell nothing of refusals
+    refused = [Refusal(**one) for one in index.get("refused", [])]
+    rows = TableRows(batch.project, index["orphan_project"], refused)
     folder = payload_file(batch, "runs.parquet").parent
     for name in COLUMNS:
         rows.add(name, open_table(folder, name) if is_expected(folder, name) else None)

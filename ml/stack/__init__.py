@@ -1,4 +1,4 @@
-"""The embedded stack: PostgreSQL, MLflow and Airflow on this machine, on loopback, under one supervisor."""
+"""The embedded stack: PostgreSQL, MLflow, Airflow and the push endpoint, on loopback, under one supervisor."""
 
 import fcntl
 import os
@@ -87,7 +87,7 @@ def condition(settings: Settings) -> dict[str, object]:
 def _stack(settings: Settings, state: Mapping[str, object]) -> Stack:
     fresh = prepare(settings)
     ports = state.get("ports")
-    return replace(fresh, ports=ports) if isinstance(ports, dict) else fresh
+    return replace(fresh, ports={**fresh.ports, **ports}) if isinstance(ports, dict) else fresh
 
 
 def _status(home: Path) -> str:

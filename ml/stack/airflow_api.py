@@ -21,9 +21,9 @@ PAGE = 100  # Airflow answers with no more at once
 class AirflowApi:
     """Talks to one Airflow as one user."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str, password: str, timeout_s: float = TIMEOUT_S) -> None:
         # trust_env: a proxy of the environment could not reach this machine's loopback address
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
         self._login = {"username": user, "password": password}
         self._token_until = 0.0
 
@@ -73,6 +73,22 @@ class AirflowApi:
         query = {"map_index": task["map_index"], "full_content": True}
         content = self._call("GET", path, params=query, accept=(200, 404)).get("content", [])
         return [line if isinstance(line, str) else _plain(line) for line in content]
+
+    def emit(self, asset: str) -> None:
+        """Tell Airflow that an asset changed: the DAGs that are scheduled on it start.
+
+        Raises:
+            StackError: Airflow does not answer, refuses, or knows no such asset.
+        """
+        found = self._call("GET", "/api/v2/assets", params={"name_pattern": asset, "limit": PAGE})["assets"]
+        ids = [one["id"] for one in found if one["name"] == asset]
+        if not ids:
+            raise StackError(f"Airflow knows no asset {asset!r}; right would be the DAGs of this release")
+        self._call("POST", "/api/v2/assets/events", json={"asset_id": ids[0]})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
     def _call(self, method: str, path: str, accept: tuple[int, ...] = (200, 201), **request: Any) -> dict[str, Any]:
         try:

@@ -16,7 +16,9 @@ from ml.settings import FILE, PREFIX, SECRETS, Settings, local_tokens
 from ml.stack.airflow_api import AirflowApi
 from ml.stack.postgres import EmbeddedPostgres
 
+CLI = "from ml.cli import main; main()"
 ROOT = Path(__file__).resolve().parents[2]
+PORTS = ("postgres", "mlflow", "airflow", "receiver")  # each a setting <name>_port
 SECRET_NAMES = ("owner", "pipeline", "reader", "airflow_database", "mlflow_database", "airflow_admin", "jwt", "session")
 ADMIN_DSN = f"{PREFIX}WAREHOUSE_ADMIN_DSN"
 QUIET = {  # none of them may call home
@@ -30,11 +32,15 @@ QUIET = {  # none of them may call home
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One long-running process. `health` is an address that answers 200 when it works; empty = alive is enough."""
+    """One long-running process. `health` is an address that answers 200 when it works; empty = alive is enough.
+
+    `environment` is what it alone is given.
+    """
 
     name: str
     command: tuple[str, ...]
     health: str
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,11 @@ class Stack:
     def mlflow_url(self) -> str:
         """Address of the MLflow pages."""
         return f"http://127.0.0.1:{self.ports['mlflow']}"
+
+    @property
+    def receiver_url(self) -> str:
+        """Address that CI jobs push runs to."""
+        return f"http://127.0.0.1:{self.ports['receiver']}"
 
     def airflow_api(self) -> AirflowApi:
         """Client of this stack's Airflow, as its administrator."""
@@ -104,6 +115,7 @@ class Stack:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "airflow" / "passwords.json"),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # a busy machine is slow, not gone
             "AIRFLOW__API__BASE_URL": self.airflow_url,
             "AIRFLOW__API__SECRET_KEY": self.secrets["session"],
             "AIRFLOW__API_AUTH__JWT_SECRET": self.secrets["jwt"],
@@ -135,12 +147,15 @@ class Stack:
         )
         api = ("api-server", "--host", "127.0.0.1", "--port", str(self.ports["airflow"]), "--workers", "1")
         health = f"{self.airflow_url}/api/v2/monitor/health"
+        receive = ("receive", "--host", "127.0.0.1", "--port", str(self.ports["receiver"]))
+        login = {f"{PREFIX}AIRFLOW_USER": "admin", f"{PREFIX}AIRFLOW_PASSWORD": self.secrets["airflow_admin"]}
         return (
             Service("mlflow", mlflow, f"{self.mlflow_url}/health"),
             Service("airflow-api-server", (python, "-m", "airflow", *api), health),
             Service("airflow-dag-processor", (python, "-m", "airflow", "dag-processor"), ""),
             Service("airflow-scheduler", (python, "-m", "airflow", "scheduler"), ""),
             Service("airflow-triggerer", (python, "-m", "airflow", "triggerer"), ""),
+            Service("receiver", (python, "-c", CLI, *receive), f"{self.receiver_url}/api/v1/health", login),
         )
 
     def write_files(self) -> None:
@@ -161,10 +176,9 @@ def prepare(settings: Settings) -> Stack:
     kept = {name: known.get(name) or secrets.token_urlsafe(24) for name in SECRET_NAMES}
     if kept != known:
         _write_private(vault, json.dumps(kept))
-    wished = {"postgres": settings.postgres_port, "mlflow": settings.mlflow_port, "airflow": settings.airflow_port}
     ports: dict[str, int] = {}
-    for name, port in wished.items():
-        ports[name] = _free_port(port, taken=set(ports.values()))
+    for name in PORTS:
+        ports[name] = _free_port(getattr(settings, f"{name}_port"), taken=set(ports.values()))
     return Stack(home, ports, kept, settings.threads, _given(settings))
 
 

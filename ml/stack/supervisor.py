@@ -118,7 +118,7 @@ class Supervisor:
         with open(self._log_path(service.name), "ab") as output:
             self.processes[service.name] = subprocess.Popen(
                 service.command,
-                env=self.stack.environment(),
+                env={**self.stack.environment(), **service.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -13,12 +13,12 @@ from typing import Any
 from ml import foreign
 from ml.errors import StackError
 from ml.lake import Lake
-from ml.schemas import LAKE_TABLES
 from ml.settings import Settings
-from ml.spec import Interval, Snapshot
+from ml.spec import Snapshot
+from ml.stages import lake_changes
 from ml.stages.collection import LOCK_TIMEOUT_S
 from ml.stages.opening import open_lake, open_registry, open_warehouse
-from ml.warehouse import BatchRecord, Warehouse
+from ml.warehouse import Warehouse
 
 AIRFLOW_TIMEOUT_S = 3_000
 NOTHING_COLLECTED = {"done": "nothing to do: nothing was collected yet"}
@@ -44,7 +44,9 @@ _CHECKED = re.compile(r"Checking table (\w+)\nFound (\d+) rows")
 
 
 def maintain(settings: Settings, as_of: datetime, *, dry_run: bool = False) -> dict[str, Any]:
-    """Compact and vacuum the lake under its lock, and name the new versions as a snapshot, if anything changed.
+    """Remove history that its project does not keep, compact and vacuum the lake, all under its lock.
+
+    What changed is named as a snapshot, one for each project that lost history among them.
 
     Args:
         settings: where the lake and the warehouse are, and how long versions that nothing names stay readable.
@@ -52,7 +54,8 @@ def maintain(settings: Settings, as_of: datetime, *, dry_run: bool = False) -> d
         dry_run: only say what would go; what compaction would save shows when it has run.
 
     Returns:
-        snapshot_id of the head, files before and after, and deleted_files, per table.
+        snapshot_id of the head, files before and after, and deleted_files, per table; expired_rows per project that
+        keeps its history for some days.
     """
     lake, hours = open_lake(settings), settings.keep_lake_days * 24
     with open_warehouse(settings) as warehouse, warehouse.lake_lock(LOCK_TIMEOUT_S):
@@ -60,16 +63,19 @@ def maintain(settings: Settings, as_of: datetime, *, dry_run: bool = False) -> d
         if head is None:
             return NOTHING_COLLECTED
         before = _file_counts(lake, head.versions)
+        going = lake_changes.outdated(settings, warehouse, as_of)
         if dry_run:
+            expired = {one.project: lake_changes.would_remove(lake, head.versions, one) for one in going}
             deleted = lake.vacuum([*warehouse.live_versions(), head.versions], hours, dry_run=True)
-            return _told(head, (before, before), deleted, dry_run)
+            return {**_told(head, (before, before), deleted, dry_run), "expired_rows": expired}
         lake.create()  # a lake of an earlier release may lack a table
         base = lake.restore(head.versions, warehouse.next_sequence())
-        lake.compact(base, warehouse.next_sequence())
+        kept, expired = lake_changes.expire(warehouse, lake, base, going, as_of)
+        lake.compact(kept, warehouse.next_sequence())
         head = _named(warehouse, lake, head, as_of)  # from here on, what was compacted is named by the past only
         deleted = lake.vacuum(warehouse.live_versions(), hours)
         head = _named(warehouse, lake, head, as_of)
-    return _told(head, (before, _file_counts(lake, head.versions)), deleted, dry_run)
+    return {**_told(head, (before, _file_counts(lake, head.versions)), deleted, dry_run), "expired_rows": expired}
 
 
 def _told(
@@ -93,24 +99,7 @@ def _named(warehouse: Warehouse, lake: Lake, head: Snapshot, as_of: datetime) ->
     versions = lake.versions()
     if versions == head.versions:
         return head
-    sequence = warehouse.next_sequence()
-    record = BatchRecord(
-        batch_id=f"maintenance-{sequence}",
-        source="maintain",
-        project="",
-        kind="maintenance",
-        payload_count=0,
-        row_counts=dict.fromkeys(LAKE_TABLES, 0),
-        duplicates={},
-        rejected=0,
-        quality_score=None,
-        versions=versions,
-        data_until=None,
-        interval=Interval(),
-        seconds=0.0,
-        as_of=as_of,
-    )
-    return warehouse.record_batch(record, sequence)
+    return lake_changes.record(warehouse, versions, as_of)
 
 
 def clean_models(settings: Settings, as_of: datetime, *, dry_run: bool = False) -> dict[str, Any]:

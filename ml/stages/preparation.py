@@ -68,7 +68,8 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
 def training_rows(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
     """Rows that a model may learn from: those of the runs of a snapshot that were known at a moment."""
     with open_history(settings, snapshot, project) as engine:
-        frame = models.load_model(model).build(engine, Queries.training(project), feature_context(settings))
+        asked = Queries.training(project, as_of=moment)
+        frame = models.load_model(model).build(engine, asked, feature_context(settings))
     known: pd.DataFrame = frame.loc[frame["known_at"] <= moment]
     return known
 

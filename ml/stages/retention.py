@@ -14,9 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ml import sources
+from ml.errors import SourceError
 from ml.settings import Settings
 from ml.stages import data_docs
 from ml.stages.opening import key_of, open_warehouse
+from ml.stages.project_retention import project_options
 
 MB = 1_000_000
 EXPIRED = ".expired"  # beside what goes: a folder is renamed into it whole before its files are removed
@@ -27,6 +30,7 @@ KINDS = {
     "feature frames": "frames",
     "candidates' files": "candidates",
     "spilled queries": "spill",
+    "caches of sources": "cache",
     "Data Docs": "reports/data_docs",
     "gate reports": "reports/gates",
     "simulated history": "simulated",
@@ -89,7 +93,7 @@ def clean_working_files(settings: Settings, as_of: datetime, *, dry_run: bool = 
         kind: [one for one in _entries(home / KINDS[kind]) if one.written_at < old and one.path not in kept]
         for kind in ("staged batches", "feature frames", "candidates' files", "spilled queries")
     }
-    going["payloads"] = _old_payloads(settings, as_of) if settings.keep_payloads_days else []
+    going["payloads"] = _old_payloads(settings, as_of)
     return _expire(going, dry_run)
 
 
@@ -152,11 +156,26 @@ def _keys_in_service(settings: Settings) -> set[str]:
 
 def _old_payloads(settings: Settings, as_of: datetime) -> list[Entry]:
     """Landed batches whose retention has ended and that are in the lake."""
-    old = as_of - timedelta(days=settings.keep_payloads_days)
-    sources = [path for path in _listed(settings.home.absolute() / KINDS["payloads"]) if path.is_dir()]
-    found = [one for source in sources for one in _entries(source) if one.path.is_dir() and one.written_at < old]
+    options = project_options(settings)
+    own = {name: one.keep_payload_days for name, one in options.items() if one.keep_payload_days is not None}
+    if not any((settings.keep_payloads_days, *own.values())):
+        return []
     with open_warehouse(settings) as warehouse:
-        return [one for one in found if warehouse.find_batch(one.path.name) is not None]
+        projects = warehouse.projects_of_batches()
+    found = []
+    for source in (path for path in _listed(settings.home.absolute() / KINDS["payloads"]) if path.is_dir()):
+        for one in (one for one in _entries(source) if one.path.is_dir()):
+            project = projects.get(_holder(one.path))
+            days = 0 if project is None else own.get(project, settings.keep_payloads_days)
+            found += [one] if days and one.written_at < as_of - timedelta(days=days) else []
+    return found
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return sources.holder(folder)
+    except SourceError:  # no batch, or one without a record that can be read
+        return folder.name
 
 
 def _expire(going: dict[str, list[Entry]], dry_run: bool) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ml.settings import GATES, Settings
 from ml.spec import Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
 from ml.stages.describing import describe
+from ml.stages.kinds import KINDS, with_kinds
 from ml.stages.opening import (
     candidate_folder,
     folder_of,
@@ -79,12 +80,14 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         chosen = training.with_threshold(spec, training.choose(spec, fitted, rows, split), rows, split)
     except NotEnoughData as reason:
         return {**frame, "version": None, "reason": str(reason), "report_url": ""}
-    record = _record(settings, spec, frame, (fitted, chosen, rows, split), dag_run)
+    recipe = _recipe(settings, frame, (chosen, rows, split))
+    told = with_kinds(settings, recipe, rows)
+    record = _record(settings, spec, frame, _Fit(fitted, chosen, rows, told, recipe), dag_run)
     registry = open_registry(settings)
     example = _example(chosen.estimator, rows)
     version = registry.log_training(record, chosen.estimator, example, chosen.estimator.predict_proba(example))
     folder = candidate_folder(settings, version)
-    scored = _scored(registry, spec, champion, chosen, (rows, split))
+    scored = _scored(registry, spec, champion, chosen, (told, split))
     with replacing(folder / "scored.parquet") as scratch:
         scored.to_parquet(scratch, index=False)
     candidate = {
@@ -240,7 +243,8 @@ def _test_period(rows: pd.DataFrame, used: list[Interval], share: float, needed:
     failing = int(fresh["is_failing"].sum())
     if fresh.empty or (start is not None and failing < needed):
         since = f" since {start:%Y-%m-%d %H:%M} UTC, where the period that promoted the champion ends" if start else ""
-        raise NotEnoughData(f"{failing} runs failed{since}; {needed} are needed to judge a candidate")
+        left_out = "" if len(runs) else "; no run counts: outages and runs without an outcome are left out"
+        raise NotEnoughData(f"{failing} runs failed{since}; {needed} are needed to judge a candidate{left_out}")
     first = min(int(len(fresh) * (1 - share)), len(fresh) - 1)
     if start is not None:
         enough = fresh.index[fresh["is_failing"][::-1].cumsum()[::-1] >= needed]
@@ -249,15 +253,19 @@ def _test_period(rows: pd.DataFrame, used: list[Interval], share: float, needed:
     return Interval(fresh["started_at"].iloc[first].to_pydatetime(), end)
 
 
-def _record(
-    settings: Settings,
-    spec: ModelSpec,
-    frame: Mapping[str, Any],
-    fit: tuple[list[Fitted], Fitted, pd.DataFrame, Split],
-    dag_run: str,
-) -> TrainingRecord:
-    fitted, chosen, rows, split = fit
-    recipe = _recipe(settings, frame, (chosen, rows, split))
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """What came of a fit; `told` are the rows with the kinds of their failures, for reports only."""
+
+    fitted: list[Fitted]
+    chosen: Fitted
+    rows: pd.DataFrame
+    told: pd.DataFrame
+    recipe: Recipe
+
+
+def _record(settings: Settings, spec: ModelSpec, frame: Mapping[str, Any], fit: _Fit, dag_run: str) -> TrainingRecord:
+    recipe, chosen, split = fit.recipe, fit.chosen, evidence.split_of({"split": fit.recipe.split})
     key = key_of(spec.name, frame["project"], frame["path"], split, recipe.choices, recipe.code)
     params = {
         **recipe.choices,
@@ -275,10 +283,10 @@ def _record(
         "as_of": str(frame["as_of"]),
         "dag_run": dag_run,
     }
-    records = training.records(spec, fitted, rows, split, settings.selection_budget)
+    records = training.records(spec, fit.fitted, fit.told, split, settings.selection_budget)
     # the chosen one and the baselines are reported on the test period as well; the others never see it
-    judged = training.judged_measures(spec, chosen, rows, split, settings.selection_budget)
-    drawn = {chosen.name: {"importance.png": training.importance_figure(spec, chosen, rows, split)}}
+    judged = training.judged_measures(spec, chosen, fit.told, split, settings.selection_budget)
+    drawn = {chosen.name: {"importance.png": training.importance_figure(spec, chosen, fit.rows, split)}}
     candidates = tuple(
         replace(
             one,
@@ -296,7 +304,7 @@ def _record(
         tags,
         candidates,
         chosen.name,
-        data_set(recipe, rows),
+        data_set(recipe, fit.rows),
         recipe.to_dict(),
     )
 
@@ -330,7 +338,8 @@ def _scored(
     """Rows of the validation and test periods with the scores of all contestants."""
     frame, split = data
     rows = pd.concat([training.period_rows(frame, split, "validate"), training.period_rows(frame, split, "test")])
-    out = rows[list(KEPT)].assign(**{f"{SLICE}{name}": label(rows) for name, label in spec.slices.items()})
+    kept = [*KEPT, *(name for name in KINDS if name in rows)]
+    out = rows[kept].assign(**{f"{SLICE}{name}": label(rows) for name, label in spec.slices.items()})
     if "age_s" in rows:
         out[TEST_AGE_DAYS] = rows["age_s"] / DAY_S
     estimators = {CANDIDATE: chosen.estimator}
@@ -362,7 +371,8 @@ def _report(settings: Settings, candidate: Mapping[str, Any], verdicts: list[Ver
         "as of": str(candidate["as_of"]),
         "thresholds": thresholds.version,
     }
-    return gate_report(verdicts, facts, evidence.split_of(candidate).test, compare(ranking, thresholds.statistical))
+    limits, period = thresholds.statistical, evidence.split_of(candidate).test
+    return gate_report(verdicts, facts, period, compare(ranking, limits), gates.selections(ranking, limits))
 
 
 def _why_not(verdicts: Sequence[Verdict]) -> str:

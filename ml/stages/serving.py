@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ml import models, monitoring, publishing, training, validation
-from ml.features import NEXT_RUN
+from ml.features import NEXT_RUN, Queries
 from ml.schemas import feature_descriptions
 from ml.settings import Settings
-from ml.spec import ModelSpec, Objective, Snapshot
+from ml.spec import MERGED_RESULT, ModelSpec, ModelVersion, Objective, Question, Snapshot
 from ml.stages.opening import (
     feature_context,
     head,
@@ -37,7 +37,8 @@ def publish(settings: Settings, model: str, only: str = "", as_of: datetime | No
     """Score with each project's champion and make the set current in the results table.
 
     Published are: each change that was announced without results, in a replay the newest runs as of their start, and
-    the next run. A project without a champion is left out.
+    the next run. Of a model that is asked at the finish of a run: what has no outcome yet in the newest runs, as of
+    their finish. A project without a champion is left out.
 
     Returns:
         one entry per published project.
@@ -59,14 +60,15 @@ def _publish_one(settings: Settings, champion: Champion, snapshot: Snapshot, mom
     version = champion.version
     registry = open_registry(settings)
     estimator, spec = registry.load(version), models.load_model(version.model)
-    runs = _runs_to_publish(settings, snapshot, version.project, moment)
-    rows = rows_to_score(settings, version, snapshot, runs, moment)
+    runs = _runs_to_publish(settings, version, snapshot, moment)
+    known = rows_to_score(settings, version, snapshot, runs, moment)
+    rows = _without_outcome(settings, version, snapshot, known, moment) if spec.question is Question.FINISH else known
     predictions = publishing.prediction_rows(
         rows,
         training.predict(estimator, rows),
         publishing.Explanation(
             lambda changed: training.predict(estimator, changed)["score"].to_numpy(),
-            rows[list(spec.features)].median(),
+            known[list(spec.features)].median(),
             feature_descriptions(spec.contract),
         ),
         publishing.Origin(
@@ -95,18 +97,46 @@ def decision_limit(settings: Settings, spec: ModelSpec, estimator: Any) -> float
     return training.decision_threshold(estimator)
 
 
-def _runs_to_publish(settings: Settings, snapshot: Snapshot, project: str, moment: datetime) -> pd.DataFrame:
-    """Changes that wait for their results, and in a replay the newest runs; at most one row per run.
+def _without_outcome(
+    settings: Settings, version: ModelVersion, snapshot: Snapshot, rows: pd.DataFrame, moment: datetime
+) -> pd.DataFrame:
+    """The rows whose answer nobody knows yet."""
+    answered = _outcomes(settings, version, snapshot, set(rows["run_id"]), moment)
+    is_answered = pd.MultiIndex.from_frame(rows[MERGED_RESULT]).isin(pd.MultiIndex.from_frame(answered[MERGED_RESULT]))
+    waiting: pd.DataFrame = rows.loc[~is_answered]
+    return waiting
 
-    A run that had finished by then does not wait any more, with or without results; one that finished later still did.
-    Of more than `MAX_ANNOUNCED` that wait, the newest are taken, and the log says how many are left out.
+
+def _runs_to_publish(settings: Settings, version: ModelVersion, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
+    """The runs that a model is asked about, at most one row per run.
+
+    Asked at the start: changes that wait for their results, and in a replay the newest runs. Asked at the finish: the
+    newest runs with results, in a replay as many of them.
     """
+    runs = _started_runs(settings, snapshot, version.project, moment)
+    if models.load_model(version.model).question is Question.START:
+        return _waiting_runs(settings, runs, version.project, moment)
+    newest = MAX_ANNOUNCED if settings.clock == "wall" else settings.publish_runs
+    over: pd.DataFrame = runs.loc[runs["has_results"], RUN_COLUMNS].tail(newest)
+    return over
+
+
+def _started_runs(settings: Settings, snapshot: Snapshot, project: str, moment: datetime) -> pd.DataFrame:
     lake = open_lake(settings)
     runs = lake.read("runs", snapshot.versions["runs"], project, [*RUN_COLUMNS, "finished_at"]).to_pandas()
     runs = runs.loc[runs["started_at"] <= moment].sort_values(["started_at", "run_id"]).drop_duplicates("run_id")
     ran = lake.read("test_results", snapshot.versions["test_results"], project, ["run_id"]).column("run_id").unique()
-    has_results = runs["run_id"].isin(set(ran.to_pylist()))
-    waits = (runs["finished_at"] > moment) | (runs["finished_at"].isna() & ~has_results)
+    started: pd.DataFrame = runs.assign(has_results=runs["run_id"].isin(set(ran.to_pylist())))
+    return started
+
+
+def _waiting_runs(settings: Settings, runs: pd.DataFrame, project: str, moment: datetime) -> pd.DataFrame:
+    """Changes that wait for their results, and in a replay the newest runs.
+
+    A run that had finished by then does not wait any more, with or without results; one that finished later still did.
+    Of more than `MAX_ANNOUNCED` that wait, the newest are taken, and the log says how many are left out.
+    """
+    waits = (runs["finished_at"] > moment) | (runs["finished_at"].isna() & ~runs["has_results"])
     waits &= runs["started_at"] > moment - MAX_WAIT
     runs = runs[RUN_COLUMNS]
     announced: pd.DataFrame = runs.loc[waits].tail(MAX_ANNOUNCED)
@@ -134,7 +164,8 @@ def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | No
             if champion is None:
                 continue
             predictions = warehouse.published(champion.version)
-            outcomes = _outcomes(settings, spec, snapshot, project, predictions)
+            asked = set(predictions["change_id"]) - {NEXT_RUN}
+            outcomes = _outcomes(settings, champion.version, snapshot, asked, moment)
             if outcomes.empty:
                 continue
             measures = monitoring.live_measures(predictions, outcomes, spec.objective)
@@ -145,13 +176,14 @@ def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | No
 
 
 def _outcomes(
-    settings: Settings, spec: ModelSpec, snapshot: Snapshot, project: str, predictions: pd.DataFrame
+    settings: Settings, version: ModelVersion, snapshot: Snapshot, run_ids: set[str], moment: datetime
 ) -> pd.DataFrame:
-    """What became of the published runs, in the grain of the model."""
-    published = sorted(set(predictions["change_id"]) - {NEXT_RUN})
-    with open_history(settings, snapshot, project) as engine:
-        engine.register_frame("published", _as_table(published))
-        return spec.outcomes(engine, feature_context(settings))
+    """What became of some runs, in the grain of the model."""
+    asked = Queries.training(version.project, as_of=moment)
+    with open_history(settings, snapshot, version.project) as engine:
+        engine.register_frame("published", _as_table(sorted(run_ids)))
+        found: pd.DataFrame = models.load_model(version.model).outcomes(engine, asked, feature_context(settings))
+    return found
 
 
 def _as_table(run_ids: list[str]) -> Any:

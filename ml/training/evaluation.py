@@ -10,12 +10,12 @@ import pandas as pd
 
 from ml import metrics
 from ml.errors import NotEnoughData
+from ml.metrics.catalogue import at_change_recall
 from ml.spec import Measure, ModelSpec, Objective, Split
 from ml.training.baselines import baseline_scores
 from ml.training.fitting import Fitted, predict
 from ml.training.periods import Period, period_rows
 
-VIEWS: tuple[metrics.View, ...] = ("all", "new")
 RUN_RESAMPLES = 2_000
 # Each of these goes through all rows again.
 PROBABILITY_RESAMPLES = 200
@@ -89,36 +89,54 @@ def evaluate(rows: pd.DataFrame, prefix: str, yardstick: Yardstick) -> dict[str,
 
     Args:
         rows: rows of the period: run_id, started_at, failed, previous_failed, duration_s, score and, unless it is
-            a baseline of a ranking, probability; `score_by_cost` (see `score_by_cost`) where a cost is known.
+            a baseline of a ranking, probability; `score_by_cost` (see `score_by_cost`) where a cost is known; what the
+            other views of a ranking need (`metrics.of_view`) where it is known.
         prefix: period name that leads the measure's name.
         yardstick: how to measure.
 
     Returns:
-        `<prefix>.<measure>_<view>` for the measures of a run (0..1, views all and new), `<prefix>.runs_<view>_count`
-        (runs that count), `<prefix>.apfdc_by_cost_<view>` (0..1, APFDc of the cost-aware order), and with
-        probabilities `<prefix>.auc`, `.pr_auc`, `.brier`, `.ece`, `.f1` (0..1).
+        For each view that the rows allow: `<prefix>.<measure>_<view>` for the measures of a run (0..1),
+        `<prefix>.runs_<view>_count` (runs that count), and for a ranking `<prefix>.apfdc_by_cost_<view>` (0..1, APFDc
+        of the cost-aware order) and the operating points (`metrics.catalogue.at_change_recall`). With probabilities
+        `<prefix>.auc`, `.pr_auc`, `.brier`, `.ece`, `.f1` (0..1).
     """
-    found: dict[str, Measure] = {}
     if "probability" in rows and not np.isnan(yardstick.threshold):
         rows = rows.assign(chosen=rows["probability"] >= yardstick.threshold)
-    for view in VIEWS:
-        table = metrics.measures_by_run(yardstick.objective, rows, metrics.Columns(), view, yardstick.budget)
-        found[f"{prefix}.runs_{view}_count"] = Measure(float(len(table)), np.nan, np.nan)
-        if len(table) == 0:
-            continue
-        block = min(yardstick.block, len(table))
-        resamples = metrics.block_resamples(len(table), block, RUN_RESAMPLES, seed=len(table))
-        found |= {
-            f"{prefix}.{name}_{view}": metrics.interval(table[name].to_numpy(np.float64), resamples)
-            for name in metrics.MEASURES[yardstick.objective]
-            if table[name].notna().any()
-        }
-        if "score_by_cost" in rows:
-            by_cost = metrics.ranking_by_run(rows, "score_by_cost", view, yardstick.budget)["apfdc"]
-            found[f"{prefix}.apfdc_by_cost_{view}"] = metrics.interval(by_cost.to_numpy(np.float64), resamples)
+    found: dict[str, Measure] = {}
+    for view in metrics.views_of(yardstick.objective, rows):
+        found |= _of_view(rows, view, yardstick)
     if "probability" in rows and len(rows):
-        measured = _probabilities(rows, yardstick.block, yardstick.threshold)
-        found |= {f"{prefix}.{name}": value for name, value in measured.items()}
+        found |= _probabilities(rows, yardstick.block, yardstick.threshold)
+    return {f"{prefix}.{name}": measure for name, measure in found.items()}
+
+
+def _of_view(rows: pd.DataFrame, view: metrics.View, yardstick: Yardstick) -> dict[str, Measure]:
+    table = metrics.measures_by_run(yardstick.objective, rows, metrics.Columns(), view, yardstick.budget)
+    found = {f"runs_{view}_count": Measure(float(len(table)), np.nan, np.nan)}
+    if len(table) == 0:
+        return found
+    block = min(yardstick.block, len(table))
+    resamples = metrics.block_resamples(len(table), block, RUN_RESAMPLES, seed=len(table))
+    found |= {
+        f"{name}_{view}": metrics.interval(table[name].to_numpy(np.float64), resamples)
+        for name in metrics.MEASURES[yardstick.objective]
+        if table[name].notna().any()
+    }
+    if "score_by_cost" in rows:
+        by_cost = metrics.ranking_by_run(rows, "score_by_cost", view, yardstick.budget)["apfdc"]
+        found[f"apfdc_by_cost_{view}"] = metrics.interval(by_cost.to_numpy(np.float64), resamples)
+    if yardstick.objective is Objective.RANKING:
+        found |= _operating_points(rows, view, block)
+    return found
+
+
+def _operating_points(rows: pd.DataFrame, view: metrics.View, block: int) -> dict[str, Measure]:
+    found = {}
+    for point in metrics.operating_points(rows, "score", view, block):
+        found[f"{at_change_recall('tests', point.target)}_{view}"] = point.tests
+        if not np.isnan(point.duration.value):
+            found[f"{at_change_recall('duration', point.target)}_{view}"] = point.duration
+            found[f"{at_change_recall('saved', point.target)}_{view}_min"] = point.saved_min
     return found
 
 

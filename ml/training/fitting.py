@@ -18,6 +18,8 @@ from ml.errors import NotEnoughData
 from ml.spec import ModelSpec, Objective, Split
 from ml.training.periods import period_rows
 
+QUANTILES = "scale__n_quantiles"
+
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
@@ -180,6 +182,8 @@ def _fit(
     columns = [name for name in spec.features if rows[name].notna().any()]
     began = time.perf_counter()
     estimator = spec.candidates[name](options.seed, options.threads)
+    if QUANTILES in estimator.get_params():  # more than there are rows would be cut to them, with a warning
+        estimator.set_params(**{QUANTILES: min(estimator.get_params()[QUANTILES], len(rows))})
     target = f"{estimator.steps[-1][0]}__sample_weight" if isinstance(estimator, Pipeline) else "sample_weight"
     estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **{target: weight})
     model = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator

@@ -16,7 +16,13 @@ from ml.training.evaluation import Yardstick, evaluate, period_block, primary_by
 from ml.training.fitting import Fitted, chance, predict
 from ml.training.periods import Period, period_rows
 
-SHARES = tuple(np.linspace(0, 1, 101))
+SHARES = np.linspace(0, 1, 101)
+FAILURES: Mapping[metrics.View, str] = {
+    "all": "all failures",
+    "new": "new failures",
+    "regression": "regressions only",
+    "first": "first-ever failures",
+}
 _ROWS_PER_CALL = 100_000  # bounds the memory of one call of a model; a call for each feature costs seconds more
 IMPORTANCE_RUNS = 20
 THRESHOLD = "decision_threshold_"
@@ -41,11 +47,12 @@ def records(
     block = period_block(spec, frame, split, "validate")
     yardstick = Yardstick(spec.objective, block, budget=budget)
     baselines = _baseline_rows(spec, frame, split, rows)
+    theirs_drawn = {name: _curves(spec, theirs) for name, theirs in baselines.items()}
     found = []
     for one in fitted:
         own = _with_cost_order(spec, one, scored(one.estimator, rows))
         measures = evaluate(own, "validation", replace(yardstick, threshold=threshold(one, frame, split)))
-        figures = _figures(spec, one, own, baselines, budget)
+        figures = _figures(one.name, own, {one.name: _curves(spec, own), **theirs_drawn}, budget)
         measures["fit_s"] = Measure(one.seconds, math.nan, math.nan)
         found.append(CandidateRecord(one.name, False, {**one.params, "block_runs_count": block}, measures, figures))
     for name, theirs in baselines.items():
@@ -170,20 +177,26 @@ def _with_cost_order(spec: ModelSpec, one: Fitted, rows: pd.DataFrame) -> pd.Dat
     return rows.assign(score_by_cost=score_by_cost(chance(one.estimator, rows), rows[spec.cost]))
 
 
+def _curves(spec: ModelSpec, rows: pd.DataFrame) -> dict[metrics.View, pd.DataFrame]:
+    """Selection curves by view; none where nothing is selected."""
+    if spec.objective is not Objective.RANKING:
+        return {}
+    views = metrics.views_of(spec.objective, rows)
+    return {view: metrics.selection_curve(rows, "score", SHARES, view) for view in views}
+
+
 def _figures(
-    spec: ModelSpec, one: Fitted, own: pd.DataFrame, baselines: Mapping[str, pd.DataFrame], budget: float
+    name: str, own: pd.DataFrame, curves: Mapping[str, Mapping[metrics.View, pd.DataFrame]], budget: float
 ) -> dict[str, Figure]:
-    title = f"Calibration of {one.name}, validation period"
-    figures = {"calibration.png": plots.calibration(own["failed"], own["probability"], title)}
-    if spec.objective is Objective.PROBABILITY:
-        return figures
-    curves = {one.name: own} | dict(baselines)
-    shown: Mapping[metrics.View, str] = {"all": "all failures", "new": "new failures"}
-    return figures | {
-        f"ranking_{view}.png": plots.ranking(
-            {name: metrics.selection_curve(rows, "score", SHARES, view) for name, rows in curves.items()},
-            f"Selection curve, {text}, validation period",
-            budget,
-        )
-        for view, text in shown.items()
+    title = f"Calibration of {name}, validation period"
+    return {
+        "calibration.png": plots.calibration(own["failed"], own["probability"], title),
+        **{
+            f"ranking_{view}.png": plots.ranking(
+                {one: by_view[view] for one, by_view in curves.items()},
+                f"Selection curve, {FAILURES[view]}, validation period",
+                budget,
+            )
+            for view in curves[name]
+        },
     }

@@ -11,6 +11,16 @@ so it drops good rows of a duplicated index, and reports one bad row as several 
 """
 
 from ml.validation.judging import Validated, count_violations, require_predictions, validate
+from ml.validation.outages import outages
 from ml.validation.rejected import MAX_ROW, MAX_VALUE, replay
 
-__all__ = ["MAX_ROW", "MAX_VALUE", "Validated", "count_violations", "replay", "require_predictions", "validate"]
+__all__ = [
+    "MAX_ROW",
+    "MAX_VALUE",
+    "Validated",
+    "count_violations",
+    "outages",
+    "replay",
+    "require_predictions",
+    "validate",
+]

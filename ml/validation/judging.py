@@ -12,7 +12,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from ml.errors import ContractError
-from ml.schemas import KEYS, LAKE_TABLES, Predictions, RejectedRows, columns, not_in_future
+from ml.schemas import KEYS, LAKE_TABLES, Predictions, RejectedRows, columns, not_in_future, tables_of
 from ml.spec import Batch, Outcome
 from ml.validation.reading import Mask, Table, kinds, read
 from ml.validation.rejected import rejected_lines, shown
@@ -28,8 +28,9 @@ _SEVERITY = {Outcome.FAILED: 0, Outcome.ERROR: 0, Outcome.PASSED: 1, Outcome.SKI
 class Validated:
     """Outcome of a batch; every given row is in exactly one of the two.
 
-    `accepted` maps each of `runs`, `test_results`, `changed_files` to rows in the types of its contract, in the given
-    order, numbered from 0. `rejected` has the columns of `rejected_rows`, one line per refused row or payload.
+    `accepted` maps each of `runs`, `test_results`, `changed_files`, and `commits` where it was given, to rows in the
+    types of its contract, in the given order, numbered from 0. `rejected` has the columns of `rejected_rows`, one line
+    per refused row or payload.
     """
 
     accepted: Mapping[str, pd.DataFrame]
@@ -46,8 +47,8 @@ def validate(
     """Split the rows of a batch into accepted and rejected ones.
 
     Args:
-        frames: rows of `runs`, `test_results`, `changed_files` as a source parsed them; a table or column that is
-            absent counts as empty or null, a column without a contract is ignored; any index.
+        frames: rows of `runs`, `test_results`, `changed_files`, `commits` as a source parsed them; a table or column
+            that is absent counts as empty or null, a column without a contract is ignored; any index.
         refused: what the parser could not read: columns of `rejected_rows`, without `batch_id`.
         batch: the batch of all rows; gives `batch_id` and, as rows may lie about theirs, `project` of rejected rows.
         as_of: now, in UTC; timestamps more than a day later are refused.
@@ -63,7 +64,7 @@ def validate(
     unknown = sorted(set(frames) - set(KEYS))
     if unknown:
         raise ContractError(f"batch {batch.batch_id}: no contract for {', '.join(unknown)}; known: {', '.join(KEYS)}")
-    tables = {name: read(name, frames.get(name, pd.DataFrame())) for name in KEYS}
+    tables = {name: read(name, frames.get(name, pd.DataFrame())) for name in tables_of(frames)}
     for table in tables.values():
         _judge_rows(table, as_of)
     _refuse_duplicates(tables["runs"])
@@ -72,7 +73,9 @@ def validate(
     )
     for name in ("test_results", "changed_files"):
         _refuse_orphans(tables[name], runs)
-        _refuse_duplicates(tables[name])
+    for name, table in tables.items():
+        if name != "runs":
+            _refuse_duplicates(table)
     lines = [refused.reindex(columns=columns(RejectedRows)), *(rejected_lines(table) for table in tables.values())]
     rejected = pd.concat([part for part in lines if len(part)] or lines[:1], ignore_index=True)
     rejected["batch_id"] = batch.batch_id

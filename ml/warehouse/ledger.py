@@ -1,6 +1,6 @@
 """The collection ledger: which batches are in the lake, and which Delta versions form each snapshot."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,9 @@ class BatchRecord:
     """What the ledger keeps of one batch; counts are per lake table.
 
     `data_until` is the latest `known_at` of the batch's own new runs, None without any. `interval` is the span of
-    time that the batch was collected for. `kind` tells a batch of history from maintenance of the lake.
+    time that the batch was collected for. `kind` tells a batch of history from maintenance of the lake, and from
+    retention, which counts the rows that it took away below zero. `origin` is the address or folder that was asked,
+    `payloads` (path, sha256) are what landed, `outages` are ids of runs.
     """
 
     batch_id: str
@@ -40,6 +42,9 @@ class BatchRecord:
     interval: Interval
     seconds: float
     as_of: datetime
+    origin: str = ""
+    payloads: Sequence[Mapping[str, str]] = ()
+    outages: Sequence[str] = ()
 
 
 class Ledger(Session):
@@ -147,6 +152,16 @@ class Ledger(Session):
             moment: datetime | None = only(cursor)[0]
             return moment
 
+    def arrivals(self, source: str) -> dict[str, datetime]:
+        """When each project of a source had its last batch put into the lake."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                "SELECT project, max(recorded_at) FROM fourgate.collection_batch WHERE source = %s GROUP BY project "
+                "ORDER BY project",
+                (source,),
+            )
+            return {str(project): arrived for project, arrived in cursor.fetchall()}
+
     def batches(self, project: str, snapshot_id: int) -> pd.DataFrame:
         """Ledger rows of a project up to a snapshot, oldest first: evidence for the data quality gate."""
         with self.transaction() as cursor:
@@ -157,6 +172,22 @@ class Ledger(Session):
                 (project, snapshot_id),
             )
             return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description or ()])
+
+    def batches_before(self, project: str, moment: datetime) -> set[str]:
+        """Batches of a project whose latest run, or without one whose collection, was before a moment."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                "SELECT batch_id FROM fourgate.collection_batch "
+                "WHERE project = %s AND coalesce(batch_until, as_of) < %s",
+                (project, moment),
+            )
+            return {batch_id for (batch_id,) in cursor.fetchall()}
+
+    def projects_of_batches(self) -> dict[str, str]:
+        """The project of every batch that is in the lake, by batch id."""
+        with self.transaction() as cursor:
+            cursor.execute("SELECT batch_id, project FROM fourgate.collection_batch WHERE kind = 'history'")
+            return dict(cursor.fetchall())
 
     def live_versions(self) -> list[dict[str, int]]:
         """Versions that the lake must keep: the head, and those of champions, their predecessors and predictions."""
@@ -198,6 +229,9 @@ def _insert_batch(cursor: extensions.cursor, batch: BatchRecord, snapshot: Snaps
         "interval_end": batch.interval.end,
         "seconds": batch.seconds,
         "as_of": batch.as_of,
+        "origin": batch.origin,
+        "payloads": to_json(list(batch.payloads)),
+        "outages": to_json(list(batch.outages)),
     }
     holders = ", ".join(f"%({name})s" for name in values)
     cursor.execute(f"INSERT INTO fourgate.collection_batch ({', '.join(values)}) VALUES ({holders})", values)

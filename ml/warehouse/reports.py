@@ -69,7 +69,8 @@ class Reports(Session):
 _STATUS = {
     "head": "SELECT snapshot_id, versions, data_until FROM fourgate.collection_batch ORDER BY snapshot_id DESC LIMIT 1",
     "collected": (
-        "SELECT project, count(*) AS batches, sum(rejected) AS rejected, max(batch_until) AS data_until, "
+        "SELECT project, count(*) FILTER (WHERE kind <> 'retention') AS batches, sum(rejected) AS rejected, "
+        "max(batch_until) AS data_until, "
         "sum((row_counts ->> 'runs')::bigint) AS runs, sum((row_counts ->> 'test_results')::bigint) AS test_results "
         "FROM fourgate.collection_batch WHERE kind <> 'maintenance' GROUP BY project ORDER BY project"
     ),

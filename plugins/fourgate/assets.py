@@ -3,6 +3,8 @@
 from airflow.sdk import Asset
 
 ci_history = Asset("ci_history", uri="fourgate://ci_history", group="fourgate")
+# Emitted by `fourgate receive`, over Airflow's REST API, when CI jobs pushed runs: collect them.
+pushed_runs = Asset("pushed_runs", uri="fourgate://pushed_runs", group="fourgate")
 
 
 def drift(model: str) -> Asset:

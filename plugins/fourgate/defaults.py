@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Context, CronTriggerTimetable, Param, get_current_context
+from airflow.sdk import AssetOrTimeSchedule, Context, CronTriggerTimetable, Param, get_current_context
 
+from fourgate.assets import pushed_runs
 from fourgate.notifier import notify
 from ml.settings import MODELS, Settings, load_settings, source_names
 
@@ -14,6 +15,7 @@ TRAINING_POOL = "training"
 REPORT_KEY = "report_url"
 BACKFILL = "backfill"
 HOURLY = CronTriggerTimetable("0 * * * *", timezone="UTC", interval=timedelta(hours=1))
+HOURLY_OR_PUSHED = AssetOrTimeSchedule(assets=[pushed_runs], timetable=HOURLY)
 
 TASK = {
     "owner": OWNER,
@@ -129,6 +131,12 @@ def span(context: Context) -> tuple[str | None, str | None]:
         return run.data_interval_start.isoformat(), run.data_interval_end.isoformat()
     since, until = (found.isoformat() if (found := _form(context, side)) else None for side in ("since", "until"))
     return since, until
+
+
+def is_pushed(context: Context) -> bool:
+    """Whether the run was started by runs that CI jobs pushed, so that nothing else is to be collected."""
+    # not `in`: the mapping has an empty list for any asset that it is asked for
+    return pushed_runs.name in {asset.name for asset in context["triggering_asset_events"]}
 
 
 def _form(context: Context, field: str = "as_of") -> datetime | None:

@@ -100,6 +100,7 @@ def test_settings_that_do_not_depend_on_the_place_have_the_same_values(tmp_path:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS",
         "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL",
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT",
         *QUIET,
     )
     assert {key: given.get(key) for key in same} == {key: wanted[key] for key in same}
@@ -119,7 +120,7 @@ def test_the_pipeline_never_sees_the_owners_address(name: str) -> None:
 def test_every_command_exists_and_pools_are_those_of_the_embedded_stack() -> None:
     told = [" ".join(service["command"]) for service in SERVICES.values() if "command" in service]
     ours = {name for text in told for name in re.findall(r"fourgate ([a-z]+)", text)}
-    assert ours == {"migrate"}
+    assert ours == {"migrate", "receive"}
     assert ours <= COMMANDS
     made = dict(re.findall(r"airflow pools set (\w+) (\d+)", " ".join(told)))
     assert made == {name: str(slots) for name, (slots, _) in POOLS.items()}

@@ -18,11 +18,18 @@ ROOT = Path(__file__).resolve().parents[2]
 READ = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
+from datetime import UTC, datetime
 from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
 before = set(sys.modules)
 bag = DagBag(dag_folder=sys.argv[1])
 heavy = {"pandas", "sklearn", "mlflow", "evidently", "pandera", "great_expectations", "duckdb", "ml.stages"}
+collect = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(bag.dags["collect_ci_data"]))
+day = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 2)]
 print("RESULT" + json.dumps({
+    "triggers": [asset.name for _, asset in collect.timetable.asset_condition.iter_assets()],
+    "can_be_backfilled": collect.timetable.periodic,
+    "backfilled": [[str(side) for side in run.data_interval] for run in collect.iter_dagrun_infos_between(*day)],
     "errors": bag.import_errors,
     "heavy": sorted(heavy & (set(sys.modules) - before)),
     "dags": {dag.dag_id: {
@@ -65,6 +72,9 @@ def test_every_file_loads_and_the_bag_is_as_the_architecture_says(bag: dict[str,
         "detect_drift_build_risk",
         "train_build_risk",
         "publish_build_risk",
+        "detect_drift_flaky_tests",
+        "train_flaky_tests",
+        "publish_flaky_tests",
         "monitor_models",
         "maintain",
         "roll_back_champion",
@@ -87,9 +97,17 @@ def test_assets_connect_the_dags(bag: dict[str, Any]) -> None:
     assert emitted["collect_ci_data"] == ["ci_history"]
     assert emitted["detect_drift_test_selection"] == ["drift_test_selection"]
     assert emitted["train_test_selection"] == ["champion_test_selection"]
-    assert emitted["roll_back_champion"] == ["champion_build_risk", "champion_test_selection"]
+    assert emitted["roll_back_champion"] == ["champion_build_risk", "champion_flaky_tests", "champion_test_selection"]
     assert emitted["train_build_risk"] == ["champion_build_risk"]
     assert emitted["publish_test_selection"] == ["predictions_test_selection"]
+
+
+def test_pushed_runs_start_a_collection_which_can_still_be_backfilled_hour_by_hour(bag: dict[str, Any]) -> None:
+    assert bag["dags"]["collect_ci_data"]["schedule"] == "AssetOrTimeSchedule"
+    assert bag["triggers"] == ["pushed_runs"]
+    assert bag["can_be_backfilled"] is True
+    hours = ["2025-12-31 23:00:00+00:00", *(f"2026-01-01 0{hour}:00:00+00:00" for hour in (0, 1, 2))]
+    assert bag["backfilled"] == [[hours[0], hours[1]], [hours[1], hours[2]], [hours[2], hours[3]]]
 
 
 def test_every_dag_retries_times_out_has_an_owner_tags_and_triage_notes(bag: dict[str, Any]) -> None:

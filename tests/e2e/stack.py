@@ -80,7 +80,7 @@ def finished() -> Iterator[Finished]:
     # PostgreSQL needs where root runs the tests
     folder = Path(tempfile.mkdtemp(prefix="fg-stack-", dir="/tmp"))
     write_history(simulate(WORLD), folder / "history")
-    ports = {name: str(free_port()) for name in ("POSTGRES_PORT", "MLFLOW_PORT", "AIRFLOW_PORT")}
+    ports = {name: str(free_port()) for name in ("POSTGRES_PORT", "MLFLOW_PORT", "AIRFLOW_PORT", "RECEIVER_PORT")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FOURGATE_", "AIRFLOW"))}
     environment = {
         **kept,

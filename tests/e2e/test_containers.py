@@ -27,7 +27,7 @@ ONCE = ("migrate", "airflow-init")  # in this order
 LASTING = [name for name in SERVICES if name not in {*ONCE, "postgres"}]
 HEALTHY_WITHIN_S = 600  # on a busy two-core machine
 LOOPBACK = "127.0.0.1"
-HOSTS = {"postgres": "5432", "mlflow": "5000", "airflow-api-server": "8080"}
+HOSTS = {"postgres": "5432", "mlflow": "5000", "airflow-api-server": "8080", "receiver": "8090"}
 
 
 @dataclass

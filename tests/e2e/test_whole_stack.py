@@ -12,7 +12,7 @@ import pytest
 
 from ml.settings import GATES
 from ml.stack import running
-from tests.e2e.stack import Finished, processes_of
+from tests.e2e.stack import WORLD, Finished, processes_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
@@ -118,7 +118,8 @@ def test_reports_ask_for_a_login_and_stay_in_their_folder(finished: Finished) ->
 
 def test_status_as_json_is_json(finished: Finished) -> None:
     done = finished.fourgate("status", "--json")
-    assert json.loads(done.stdout)["projects"][0]["champion_version"] == "1"
+    told = {(row["model"], row["project"]): row for row in json.loads(done.stdout)["projects"]}
+    assert told["test_selection", WORLD.project]["champion_version"] == "1"
 
 
 def test_down_ends_every_process_even_after_the_supervisor_was_killed(finished: Finished) -> None:

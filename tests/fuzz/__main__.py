@@ -1,10 +1,11 @@
-"""`make fuzz`: feed mutated reports, manifests and archives to the readers for a bounded time.
+"""`make fuzz`: feed mutated reports, manifests, archives and CSV to the readers for a bounded time.
 
 Guided by coverage where atheris is installed (dependency group `fuzz`), else by chance from a fixed seed. What breaks
 ends the run with the input in `.fourgate/fuzz/`.
 """
 
 import argparse
+import gzip
 import io
 import random
 import sys
@@ -22,6 +23,7 @@ FOUND = Path(".fourgate") / "fuzz"
 MANIFEST = (
     b'{"run_id": "1", "attempt": 1, "project": "p", "commit_sha": "a", "started_at": "2026-03-01T08:15:00+01:00"}'
 )
+LINES = b'run_id,test_id,outcome\n1,"a,""b""",passed\n1,"c\nd",failed\n\n2,e,passed\r\n' * 3
 INTERESTING = (
     b"<",
     b">",
@@ -34,6 +36,7 @@ INTERESTING = (
     b"9" * 5_000,
     b"[" * 300,
     b"{",
+    b"\r\n",
     b",",
 )
 
@@ -49,7 +52,8 @@ def seeds() -> list[bytes]:
     rolled = io.BytesIO()
     with tarfile.open(fileobj=rolled, mode="w") as archive_of_tar:
         archive_of_tar.addfile(tarfile.TarInfo("r/a.xml"))
-    return [*reports, b"\x01" + MANIFEST, b"\x02" + packed.getvalue(), b"\x02" + rolled.getvalue()]
+    archives = [b"\x02" + packed.getvalue(), b"\x02" + rolled.getvalue()]
+    return [*reports, b"\x01" + MANIFEST, *archives, b"\x03" + LINES, b"\x03" + gzip.compress(LINES, mtime=0)]
 
 
 def one_input(data: bytes) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ml.errors import RefusedPayload, SourceError
-from ml.sources import manifest
+from ml.sources import csv_tables, manifest
+from ml.sources.csv_records import MAX_REFUSED
 from ml.sources.refusals import MAX_TEXT, MAX_VALUE
 from ml.sources.reports import ReportRows, read_report, told_apart
+from ml.sources.tables import open_table
 from ml.sources.unpacking import unpack
 from ml.spec import Outcome
 
@@ -24,6 +26,9 @@ REASONS = {
     *("truncated_json", "malformed_json", "value_too_large", "unknown_dialect", "no_tests", "missing_name"),
     *("missing_definition", "unknown_outcome", "not_a_number", "unreadable"),
 }
+LINES = {"wrong_field_count", "malformed_line", "undecodable", "line_too_long", "too_many_refused"}
+PACKED = {"archive_too_large", "damaged_archive"}
+RESULTS = b"run_id,test_id,outcome\n"
 
 
 class Broken(Exception):
@@ -78,9 +83,27 @@ def check_archive(payload: bytes) -> None:
         require(not any(path.is_symlink() for path in folder.rglob("*")), "a link was unpacked")
 
 
+def check_csv(payload: bytes) -> None:
+    """Read any bytes as lines of a table, and as one packed by gzip: what is written is a table that can be read."""
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "plain.csv").write_bytes(RESULTS + payload)
+        (folder / "packed.csv.gz").write_bytes(payload)
+        for name, reasons in (("plain.csv", LINES), ("packed.csv.gz", LINES | PACKED)):
+            try:
+                refused = csv_tables.convert({"test_results": csv_tables.CsvFile(folder / name, MAX_BYTES)}, folder)
+            except SourceError:
+                require(name != "plain.csv", "a file with the right columns is not read")
+                continue
+            require({refusal.reason for refusal in refused} <= reasons, f"refused {refused}")
+            require(len(refused) <= MAX_REFUSED + 1, f"{len(refused)} refusals")
+            require(all(len(refusal.value or "") <= MAX_VALUE for refusal in refused), "a value is too long")
+            open_table(folder, "test_results").read().validate(full=True)
+
+
 def require(holds: bool, problem: str) -> None:
     if not holds:
         raise Broken(problem)
 
 
-TARGETS = (check_report, check_manifest, check_archive)
+TARGETS = (check_report, check_manifest, check_archive, check_csv)

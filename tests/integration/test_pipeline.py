@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg2
 import pytest
 from mlflow import MlflowClient
@@ -13,6 +14,7 @@ from mlflow import MlflowClient
 from ml.errors import ArtifactRefused, WarehouseError
 from ml.settings import GATES, MODELS, Settings
 from ml.sources.simulator import History, World, simulate, write_history
+from ml.spec import MERGED_RESULT
 from ml.stages import (
     collection,
     evidence,
@@ -27,9 +29,12 @@ from ml.stages import (
 )
 from tests.integration import tracing
 
-MODEL, RISK = MODELS
+MODEL, RISK, FLAKY = MODELS
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 WORLD = World(run_count=320, module_count=6, tests_per_module=6, regression_rate=0.3)
+SHAKY = World(
+    run_count=600, module_count=5, tests_per_module=6, flaky_share=0.4, outage_every=150, regression_rate=0.25
+)
 PROJECT = WORLD.project
 
 pytestmark = pytest.mark.integration
@@ -131,6 +136,43 @@ def test_a_risk_model_that_foresees_nothing_is_refused_with_its_numbers(fourgate
     tracing.the_page_tells(fourgate, run_id, "It was refused by statistical")
     tracing.the_model_comes_back(fourgate, run_id)
     _another_candidate_or_other_rows_are_told_apart(fourgate, run_id, tmp_path)
+
+
+def test_a_red_run_is_triaged_and_the_advice_holds_against_the_truth(fourgate: Settings, tmp_path: Path) -> None:
+    world = simulate(SHAKY)
+    write_tables(world, tmp_path / "history")
+    collect(fourgate, tmp_path / "history")
+    outcome = retrain(fourgate, FLAKY)
+    assert outcome["promoted"], outcome["reason"]
+
+    settings = fourgate.model_copy(update={"publish_runs": 40})
+    end = world.runs["finished_at"].max().to_pydatetime()
+    _no_published_failure_is_settled(settings, end)
+    then = world.runs["started_at"].iloc[-60].to_pydatetime()
+    serving.publish(settings, FLAKY, as_of=then)
+    found = _current(settings)
+    truth = world.failures.drop_duplicates(MERGED_RESULT).rename(columns={"run_id": "change_id"})
+    both = found.merge(truth, on=["change_id", "variant", "test_id"], how="left", validate="one_to_one")
+    assert both["state"].notna().all()  # nothing but failures
+    assert set(both["decision"]) <= {"rerun", "investigate"}
+    is_flaky = both["state"] == "flaky"
+    assert both["probability"][is_flaky].mean() > 2 * both["probability"][~is_flaky].mean()
+    (measured,) = serving.monitor(settings, FLAKY)
+    assert measured["measures"]["matched_count"] >= 10
+
+
+def _no_published_failure_is_settled(settings: Settings, end: datetime) -> None:
+    published = serving.publish(settings, FLAKY, as_of=end)
+    assert serving.publish(settings, FLAKY, as_of=end) == published
+    assert published[0]["rows"] == len(_current(settings)) > 0
+    (measured,) = serving.monitor(settings, FLAKY, as_of=end)
+    assert measured["measures"]["outcomes_count"] > 0  # of other failures of the same runs
+    assert measured["measures"]["matched_count"] == 0
+
+
+def _current(settings: Settings) -> pd.DataFrame:
+    with opening.open_warehouse(settings) as warehouse:
+        return warehouse.current_predictions(FLAKY, PROJECT, limit=10_000)
 
 
 def _another_candidate_or_other_rows_are_told_apart(settings: Settings, run_id: str, folder: Path) -> None:

@@ -239,13 +239,6 @@ def test_an_empty_frame_has_no_runs_and_all_columns():
     assert tuple(table.columns) == metrics.RANKING_COLUMNS
 
 
-def test_selection_curve_rises_from_nothing_to_everything():
-    rows = run_rows(RANKED, [6, 5, 4, 3, 2, 1], COSTS)
-    curve = metrics.selection_curve(rows, "score", (0.0, 0.34, 1.0))
-    assert curve["test_recall"].tolist() == pytest.approx([0.0, 0.5, 1.0])
-    assert curve["change_recall"].tolist() == pytest.approx([0.0, 1.0, 1.0])
-
-
 # -- intervals
 
 

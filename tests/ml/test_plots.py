@@ -6,7 +6,14 @@ import pytest
 
 from ml import plots
 
-CURVE = pd.DataFrame({"share": [0.0, 0.5, 1.0], "test_recall": [0.0, 0.8, 1.0], "change_recall": [0.0, 0.9, 1.0]})
+CURVE = pd.DataFrame(
+    {
+        "share": [0.0, 0.5, 1.0],
+        "duration_share": [0.0, 0.7, 1.0],
+        "test_recall": [0.0, 0.8, 1.0],
+        "change_recall": [0.0, 0.9, 1.0],
+    }
+)
 LOWER = CURVE.assign(test_recall=[0.0, 0.5, 1.0])
 
 
@@ -17,20 +24,28 @@ def png_size(figure):
     return len(buffer.getvalue())
 
 
-def test_ranking_draws_each_curve_in_both_panels_and_marks_the_budget():
+def test_ranking_draws_each_curve_in_all_panels_and_marks_the_budget_of_tests():
     figure = plots.ranking({"forest": CURVE, "recently failed": LOWER}, "Selection curve", budget=0.3)
-    tests, runs = figure.axes
+    tests, runs, tests_by_time, runs_by_time = figure.axes
     assert [line.get_label() for line in runs.lines[:2]] == ["forest", "recently failed"]
     assert [list(line.get_ydata()) for line in tests.lines[:2]] == [[0.0, 0.8, 1.0], [0.0, 0.5, 1.0]]
     assert list(runs.lines[0].get_ydata()) == [0.0, 0.9, 1.0]
     assert list(tests.lines[2].get_xdata()) == [0.3, 0.3]
+    assert [list(line.get_xdata()) for line in tests_by_time.lines] == [[0.0, 0.7, 1.0]] * 2
+    assert list(runs_by_time.lines[1].get_ydata()) == [0.0, 0.9, 1.0]
     assert png_size(figure) > 5_000
+
+
+def test_a_ranking_without_durations_says_that_they_are_unknown():
+    figure = plots.ranking({"forest": CURVE.assign(duration_share=np.nan)}, "Selection curve", budget=0.3)
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [[], [], ["unknown"], ["unknown"]]
 
 
 def test_every_axis_says_what_it_shows_in_which_unit():
     figure = plots.ranking({"forest": CURVE}, "Selection curve", budget=0.3)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["failing tests caught (%)", "faulty runs caught (%)"]
-    assert {axes.get_xlabel() for axes in figure.axes} == {"tests run (% of the run's tests)"}
+    assert [axes.get_ylabel() for axes in figure.axes] == ["failing tests caught (%)", "faulty runs caught (%)"] * 2
+    by_count, by_time = "tests run (% of the run's tests)", "test time run (% of the duration of all runs)"
+    assert [axes.get_xlabel() for axes in figure.axes] == [by_count, by_count, by_time, by_time]
 
 
 def test_calibration_shows_observed_against_predicted_shares_per_bin():

@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from ml import metrics, training
 from ml.errors import NotEnoughData
+from ml.models.parts import scaled
 from ml.spec import Interval, Objective
 from ml.training.evaluation import score_by_cost
 from tests.ml.training_builders import START, frame_of, small_spec
@@ -181,6 +183,12 @@ def test_refit_with_the_same_seed_is_the_same_model_and_with_another_it_is_not(f
     assert (scores[0] != scores[2]).any()
 
 
+def test_a_scale_has_no_more_quantiles_than_rows_to_fit(frame, split):
+    spec = small_spec(candidates={"scaled": lambda seed, threads: scaled(LogisticRegression(), seed, 100_000)})
+    [one] = training.fit_candidates(spec, frame, split, OPTIONS)
+    assert one.estimator.estimator.estimator.named_steps["scale"].n_quantiles == one.params["fit_rows"]
+
+
 # -- predictions
 
 
@@ -244,12 +252,35 @@ def test_evaluate_names_every_measure_with_its_period_and_view(frame, split, fit
     other = {
         f"validation.{name}" for name in ("runs_all_count", "runs_new_count", "auc", "pr_auc", "brier", "ece", "f1")
     }
-    assert set(found) == ranked | other
+    points = {
+        f"validation.{what}_at_change_recall_{target}_{view}{unit}"
+        for what, unit in (("tests", ""), ("duration", ""), ("saved", "_min"))
+        for target in ("90", "95", "99", "99.9")
+        for view in ("all", "new")
+    }
+    assert set(found) == ranked | other | points
     apfd = metrics.ranking_by_run(scored, "score")["apfd"]
     assert found["validation.apfd_all"].value == pytest.approx(apfd.mean())
     assert found["validation.runs_all_count"].value == len(apfd)
     for name in ("validation.apfd_all", "validation.pr_auc", "validation.brier"):
         assert found[name].low < found[name].value < found[name].high
+
+
+def test_a_view_is_measured_where_its_failures_can_be_told(frame, split):
+    rows = training.period_rows(frame, split, "validate").assign(score=1.0)
+    yardstick = training.Yardstick(Objective.RANKING, 1)
+    told = training.evaluate(rows.assign(failed_before=False, failure_state=None), "validation", yardstick)
+    assert told["validation.apfd_first"] == told["validation.apfd_all"]
+    # labels are known, and none is a regression: that is a count of 0, and no measure
+    assert {name for name in told if "regression" in name} == {"validation.runs_regression_count"}
+    assert told["validation.runs_regression_count"].value == 0
+
+
+def test_a_history_without_durations_has_points_of_tests_and_no_saving(frame, split):
+    rows = training.period_rows(frame, split, "validate").assign(score=1.0, duration_s=np.nan)
+    found = training.evaluate(rows, "validation", training.Yardstick(Objective.RANKING, 1))
+    assert "validation.tests_at_change_recall_95_all" in found
+    assert not [name for name in found if "saved" in name or "duration_at" in name]
 
 
 def test_a_baseline_has_no_measures_of_probability(frame, split):

@@ -38,6 +38,18 @@ hour = {"data_interval_start": nominal, "data_interval_end": started}
 for kind in ("backfill", "manual", "scheduled"):
     told["span " + kind] = list(span({"dag_run": SimpleNamespace(run_type=kind, **hour), "params": form}))
 told["early upkeep"] = [no_later_than_start({"dag_run": timed, "params": {"as_of": "2020-01-01T00:00:00"}}).isoformat()]
+from airflow.sdk.api.datamodels._generated import AssetEventDagRunReference
+from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
+from fourgate.assets import ci_history, pushed_runs
+from fourgate.defaults import is_pushed
+for asset in (None, pushed_runs, ci_history):
+    about = {"asset": {"name": asset.name, "uri": asset.uri, "extra": {}} if asset else {}}
+    about |= {"extra": {}, "source_aliases": []}
+    about |= {"source_task_id": None, "source_dag_id": None, "source_run_id": None, "source_map_index": None}
+    about |= {"timestamp": nominal.isoformat(), "partition_key": None}
+    events = [AssetEventDagRunReference.model_validate(about)] if asset else []
+    triggering = TriggeringAssetEventsAccessor.build(events)
+    told["is pushed " + (asset.name if asset else "nothing")] = [is_pushed({"triggering_asset_events": triggering})]
 for name, projects in (("any", ""), ("chosen", "a/b, c")):
     os.environ["FOURGATE_PROJECTS"] = projects
     told["form " + name] = [project_field().schema.get("enum"), project_field(required=True).schema.get("enum")]
@@ -92,6 +104,11 @@ def test_a_backfill_collects_its_interval_and_any_other_run_what_the_form_says(
 def test_upkeep_takes_nothing_for_old_that_is_not(told: dict[str, list[str | None]]) -> None:
     assert told["upkeep timed "] == told["upkeep timed 2026-03-01T08:00:00"] == [STARTED]
     assert told["early upkeep"] == ["2020-01-01T00:00:00+00:00"]
+
+
+def test_a_run_is_of_pushed_runs_alone_only_where_their_asset_started_it(told: dict[str, list[Any]]) -> None:
+    assert told["is pushed pushed_runs"] == [True]
+    assert told["is pushed nothing"] == told["is pushed ci_history"] == [False]
 
 
 def test_the_project_is_a_choice_where_the_configuration_names_projects(told: dict[str, list[Any]]) -> None:

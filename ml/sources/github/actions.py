@@ -13,12 +13,13 @@ import httpx
 from pydantic import Field, HttpUrl
 
 from ml.errors import SourceError
-from ml.sources.ci_server import Downloaded, Finding, ServerOptions, ServerRun
+from ml.sources.ci_server import CiServer, Downloaded, ServerOptions, ServerRun
 from ml.sources.github import artifacts, changes
 from ml.sources.github.artifacts import Wanted
 from ml.sources.github.runs import Facts, attempts_of, entries_of, moment, run_of, total_of, window
-from ml.sources.http import PatientTransport
+from ml.sources.http import patient_transport
 from ml.sources.refusals import Refusal
+from ml.sources.source import Finding, Surroundings
 from ml.spec import Interval
 
 # What an open side of an interval stands for: GitHub Actions began then; later than any run.
@@ -48,6 +49,11 @@ class Options(ServerOptions):
     app_id: int | None = Field(None, ge=1)
 
 
+def open_source(options: Options, secret: str, around: Surroundings) -> CiServer:
+    """The server as a source of `fourgate.toml`."""
+    return CiServer(GitHubActions(options, secret), around)
+
+
 class GitHubActions:
     """One repository on GitHub; nothing is asked of it before the first call."""
 
@@ -60,7 +66,7 @@ class GitHubActions:
         self.project = options.project
         self._options = options
         access = Access(str(options.url), options.repository, secret, options.app_id)
-        self._api = GitHubApi(access, transport or PatientTransport())
+        self._api = GitHubApi(access, transport or patient_transport(options.ca_file))
 
     def __enter__(self) -> Self:
         return self

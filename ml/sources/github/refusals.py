@@ -6,6 +6,7 @@ import httpx
 
 from ml.errors import SourceError
 from ml.sources.http import answered_at, asked_wait
+from ml.sources.trust import remedy
 
 _LONGEST = timedelta(days=366)
 _PERMISSIONS = {"actions": "Actions: read", "pulls": "Pull requests: read", "commits": "Contents: read"}
@@ -13,9 +14,8 @@ _PERMISSIONS = {"actions": "Actions: read", "pulls": "Pull requests: read", "com
 
 def unreachable(host: str, error: Exception) -> SourceError:
     """No answer, or none that can be read, came from `host`."""
-    return SourceError(
-        f"{host} cannot be reached ({type(error).__name__}); collect again when the network and the server are well"
-    )
+    advice = remedy(error) or "collect again when the network and the server are well"
+    return SourceError(f"{host} cannot be reached ({type(error).__name__}): {advice}")
 
 
 def refused(response: httpx.Response, root: httpx.URL, repository: str) -> SourceError:

@@ -1,9 +1,10 @@
 """What a GitLab pipeline tests: its merge request, or its commit, and the files that these change."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ml.errors import RefusedPayload
+from ml.sources.gitlab.merge_requests import COMMIT, tested_diffs
 from ml.sources.gitlab.pages import pages
 from ml.sources.rest_api import Json, RestApi, StatusError, as_text
 
@@ -14,7 +15,8 @@ _MERGE_REQUEST = re.compile(r"refs/merge-requests/([0-9]{1,18})/")
 def changes_of(api: RestApi, project: str, pipeline: Json) -> Json:
     """`change_id`, `is_fork` and `changed_files` of a pipeline, as a manifest has them.
 
-    The files of a merge request are those of its newest state: GitLab keeps none for a pipeline.
+    The files of a merge request are those of the state that the pipeline tested, or of its newest one where GitLab does
+    not tell which that was.
 
     Raises:
         SourceError: the server cannot be reached or refuses. What is gone changes no files.
@@ -29,13 +31,20 @@ def changes_of(api: RestApi, project: str, pipeline: Json) -> Json:
         "change_id": f"MR-{request[1]}",
         # A fork that was deleted has no id any more.
         "is_fork": sides[0] != sides[1] if found else None,
-        "changed_files": _files(api, f"{path}/diffs", "merge_request"),
+        "changed_files": _request_files(api, project, path, pipeline),
     }
+
+
+def _request_files(api: RestApi, project: str, path: str, pipeline: Json) -> list[Json]:
+    diffs = tested_diffs(api, project, path, pipeline)
+    if diffs is None:
+        return _files(api, f"{path}/diffs", "merge_request")
+    return list(_by_path(diffs, "merge_request").values())[:MAX_FILES]
 
 
 def _commit_files(api: RestApi, project: str, pipeline: Json) -> list[Json]:
     sha = as_text(pipeline.get("sha")) or ""
-    if re.fullmatch("[0-9a-fA-F]{7,64}", sha) is None:
+    if COMMIT.fullmatch(sha) is None:
         return []
     return _files(api, f"{project}/repository/commits/{sha}/diff", "commit")
 
@@ -44,8 +53,7 @@ def _files(api: RestApi, path: str, source: str) -> list[Json]:
     files: dict[str, Json] = {}
     try:
         for page in pages(api, path, {}):
-            for diff in page:
-                files |= {file["path"]: {**file, "change_source": source} for file in _changed(diff)}
+            files |= _by_path(page, source)
             if len(files) >= MAX_FILES:
                 break
     except RefusedPayload:
@@ -54,6 +62,10 @@ def _files(api: RestApi, path: str, source: str) -> list[Json]:
         if error.status not in (404, 410):
             raise
     return list(files.values())[:MAX_FILES]
+
+
+def _by_path(diffs: Iterable[Json], source: str) -> dict[str, Json]:
+    return {file["path"]: {**file, "change_source": source} for diff in diffs for file in _changed(diff)}
 
 
 def _changed(diff: Json) -> Iterator[Json]:

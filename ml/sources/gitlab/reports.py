@@ -1,8 +1,8 @@
 """The reports of a GitLab pipeline: what GitLab made of them, or the files in the artifacts of its jobs."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +33,30 @@ class Place:
     root: str
     folder: Path
     max_bytes: int
+
+
+Reporting = Callable[[Place, str], Found]  # the reports of a pipeline by its id: `test_report`, or `artifacts`
+
+
+def collect(place: Place, pipelines: Sequence[tuple[str, str]], reporting: Reporting) -> Found:
+    """The reports of several pipelines, each (id, name) in a folder of its own; a name comes before its variants.
+
+    Raises:
+        SourceError: the server cannot be reached or refuses.
+    """
+    reports: list[Json] = []
+    refused: list[Refusal] = []
+    for number, (run_id, name) in enumerate(pipelines, start=1):
+        folder = f"{number:04}"
+        (place.folder / folder).mkdir()
+        found, gone = reporting(replace(place, folder=place.folder / folder), run_id)
+        reports += [{"path": f"{folder}/{one['path']}", "variant": _below(name, one["variant"])} for one in found]
+        refused += [replace(one, payload=_below(name, one.payload or "")) for one in gone]
+    return reports, refused
+
+
+def _below(name: str, inner: str) -> str:
+    return as_name(f"{name}/{inner}", inner) if name else inner
 
 
 def test_report(place: Place, run_id: str) -> Found:

@@ -2,12 +2,14 @@
 
 A pipeline is a run with one attempt. GitLab retries jobs inside a pipeline: it runs again, `updated_at` changes, and
 the pipeline keeps its id. What is retried before a pipeline is collected is in its report; a pipeline that is collected
-is never asked for again, so what is retried later is not seen.
+is never asked for again, so what is retried later is not seen. What its child pipelines report is part
+of its run.
 https://docs.gitlab.com/api/pipelines/, https://docs.gitlab.com/api/jobs/
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
@@ -16,16 +18,18 @@ import httpx
 from pydantic import BeforeValidator, Field, HttpUrl
 
 from ml.errors import SourceError
-from ml.sources.ci_server import Downloaded, Finding, ServerOptions, ServerRun
+from ml.sources.ci_server import CiServer, Downloaded, ServerOptions, ServerRun
 from ml.sources.gitlab.changes import changes_of
+from ml.sources.gitlab.children import CHILD, ENDED, Child, children_of
 from ml.sources.gitlab.pages import pages
-from ml.sources.gitlab.reports import Place, artifacts, test_report
+from ml.sources.gitlab.reports import Place, Reporting, artifacts, collect, test_report
+from ml.sources.http import patient_transport
 from ml.sources.manifest import Document, read_moment
 from ml.sources.refusals import Refusal
 from ml.sources.rest_api import Json, RestApi, as_moment, as_name, as_number, as_objects, as_text, checked_secret
+from ml.sources.source import Finding, Surroundings
 from ml.spec import Interval
 
-ENDED = ("success", "failed", "canceled", "skipped")
 # `created_after` leaves out what was created at that very moment.
 MARGIN = timedelta(seconds=1)
 ADVICE = {
@@ -65,6 +69,11 @@ class Options(ServerOptions):
     jobs: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("*",)
 
 
+def open_source(options: Options, secret: str, around: Surroundings) -> CiServer:
+    """The server as a source of `fourgate.toml`."""
+    return CiServer(GitLab(options, secret), around)
+
+
 class GitLab:
     """One project of a GitLab server; `secret` is an access token with the scope `read_api`."""
 
@@ -75,6 +84,7 @@ class GitLab:
         self._options = options
         token = checked_secret(secret)
         headers = {"PRIVATE-TOKEN": token} if token else {}
+        transport = transport or patient_transport(options.ca_file)
         self._api = RestApi(f"{str(options.url).rstrip('/')}/api/v4", ADVICE, headers, transport=transport)
         self._root = f"projects/{quote(options.path.strip('/'), safe='')}"
 
@@ -89,7 +99,7 @@ class GitLab:
         """Every pipeline that was created in `interval`, in the order of its creation; a run's start is that.
 
         A pipeline that waits for somebody to start a job by hand counts as finished once another job has run: most
-        wait forever for a deployment. Child pipelines are not listed.
+        wait forever for a deployment. Whether one waits for its children shows when it is downloaded.
 
         Raises:
             SourceError: the server cannot be reached, refuses, or answers what is no listing.
@@ -97,33 +107,40 @@ class GitLab:
         runs: dict[str, ServerRun] = {}
         for entry in self._listed(interval):
             run_id, created = as_number(entry.get("id")), _read(entry.get("created_at"))
-            if run_id is not None and created is not None and interval.contains(created):
+            if run_id is None or created is None or entry.get("source") == CHILD:
+                continue
+            if interval.contains(created):
                 is_finished = self._is_finished(run_id, entry.get("status"))
                 runs[str(run_id)] = ServerRun(str(run_id), 1, created, is_finished, entry)
         yield from sorted(runs.values(), key=lambda run: (run.started_at, int(run.run_id)))
 
-    def download(self, run: ServerRun, folder: Path, max_bytes: int) -> Downloaded:
-        """Put the reports of a pipeline below `folder`.
+    def download(self, run: ServerRun, folder: Path, max_bytes: int) -> Downloaded | None:
+        """Put the reports of a pipeline and of its children below `folder`; None while it waits for one of them.
 
         Raises:
             SourceError: the server cannot be reached or refuses.
         """
         found = self._api.find(f"{self._root}/pipelines/{run.run_id}")
-        refused: list[Refusal] = []
         if found is None:
-            refused.append(Refusal("artifact_gone", "the pipeline was deleted", payload="pipeline"))
-        pipeline = {**run.detail, **(found or {})}
-        reports: list[Json] = []
-        if found is not None:
-            place = Place(self._api, self._root, folder, max_bytes)
-            if self._options.reports == "test_report":
-                reports, gone = test_report(place, run.run_id)
-            else:
-                reports, gone = artifacts(place, run.run_id, self._options.jobs)
-            refused += gone
-        document = _describe(run, pipeline, self.project)
+            gone = Refusal("artifact_gone", "the pipeline was deleted", payload="pipeline")
+            return Downloaded({**self._document(run, dict(run.detail), ()), "reports": []}, [gone])
+        pipeline = {**run.detail, **found, "id": run.run_id}
+        children = children_of(self._api, self._root, pipeline)
+        if not all(child.is_finished for child in children):
+            return None
+        pipelines = [(run.run_id, ""), *((child.run_id, child.name) for child in children)]
+        place = Place(self._api, self._root, folder, max_bytes)
+        reports, refused = collect(place, pipelines, self._reporting())
+        return Downloaded({**self._document(run, pipeline, children), "reports": reports}, refused)
+
+    def _reporting(self) -> Reporting:
+        if self._options.reports == "test_report":
+            return test_report
+        return partial(artifacts, patterns=self._options.jobs)
+
+    def _document(self, run: ServerRun, pipeline: Json, children: Sequence[Child]) -> Document:
         changes = changes_of(self._api, self._root, pipeline)
-        return Downloaded({**document, **changes, "reports": reports}, refused)
+        return {**_describe(run, pipeline, self.project, children), **changes}
 
     def test(self) -> Iterator[Finding]:
         """Project, pipelines, reports, history and rate limit, as far as each can be read."""
@@ -196,9 +213,10 @@ def _all_before(page: Sequence[Json], start: datetime) -> bool:
     return all(moment is not None and moment < start for moment in created)
 
 
-def _describe(run: ServerRun, pipeline: Json, project: str) -> Document:
+def _describe(run: ServerRun, pipeline: Json, project: str, children: Sequence[Child]) -> Document:
     user = pipeline.get("user")
-    started, finished, updated = (_moment(pipeline.get(f"{what}_at")) for what in ("started", "finished", "updated"))
+    # A parent need not wait for its children; what they tell is known when the last of them has ended.
+    ends = [end for one in (pipeline, *(child.pipeline for child in children)) if (end := _end(one))]
     return {
         "run_id": run.run_id,
         "attempt": run.attempt,
@@ -208,15 +226,14 @@ def _describe(run: ServerRun, pipeline: Json, project: str) -> Document:
         "branch": as_text(pipeline.get("ref")),
         "commit_sha": as_text(pipeline.get("sha")),
         "author": as_text(user.get("username")) if isinstance(user, dict) else None,
-        "started_at": started or run.started_at.isoformat(),
-        "finished_at": finished or updated,
+        "started_at": (_read(pipeline.get("started_at")) or run.started_at).isoformat(),
+        "finished_at": max(ends).isoformat() if ends else None,
         "status": as_text(pipeline.get("status")),
     }
 
 
-def _moment(value: object) -> str | None:
-    moment = _read(value)
-    return moment.isoformat() if moment else None
+def _end(pipeline: Json) -> datetime | None:
+    return _read(pipeline.get("finished_at")) or _read(pipeline.get("updated_at"))
 
 
 def _read(value: object) -> datetime | None:

@@ -15,7 +15,8 @@ import httpx
 from pydantic import Field
 
 from ml.errors import RefusedPayload, SourceError
-from ml.sources.ci_server import Downloaded, Finding, ServerOptions, ServerRun
+from ml.sources.ci_server import CiServer, Downloaded, ServerOptions, ServerRun
+from ml.sources.http import patient_transport
 from ml.sources.jenkins.changes import changes_of, tree
 from ml.sources.jenkins.reports import fetch
 from ml.sources.manifest import Document
@@ -30,6 +31,7 @@ from ml.sources.rest_api import (
     as_text,
     checked_secret,
 )
+from ml.sources.source import Finding, Surroundings
 from ml.spec import Interval
 
 PAGE = 100
@@ -67,6 +69,11 @@ class Options(ServerOptions):
     author: bool = True
 
 
+def open_source(options: Options, secret: str, around: Surroundings) -> CiServer:
+    """The server as a source of `fourgate.toml`."""
+    return CiServer(Jenkins(options, secret), around)
+
+
 class Jenkins:
     """One job of a Jenkins server, or all jobs below one; `secret` is an API token."""
 
@@ -78,7 +85,7 @@ class Jenkins:
         token = checked_secret(secret)
         auth = httpx.BasicAuth(options.user, token) if options.user else None
         headers = {"Authorization": f"Bearer {token}"} if token and auth is None else {}
-        self._api = RestApi(str(options.url), ADVICE, headers, auth, transport)
+        self._api = RestApi(str(options.url), ADVICE, headers, auth, transport or patient_transport(options.ca_file))
 
     def __enter__(self) -> Self:
         return self

@@ -23,6 +23,7 @@ SERVICES: dict[str, Look] = {
     "clock": services.clock,
     "mlflow": services.mlflow,
     "airflow": services.airflow,
+    "receiver": services.receiver,
     "lake": services.lake,
     "aliases": services.aliases,
 }

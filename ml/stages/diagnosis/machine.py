@@ -139,7 +139,7 @@ def disk(patient: Patient) -> Iterator[Finding]:
 
 def ports(patient: Patient) -> Iterator[Finding]:
     """Who listens where the embedded servers do, or would."""
-    for name in ("postgres", "mlflow", "airflow"):
+    for name in ("postgres", "mlflow", "airflow", "receiver"):
         wished = int(getattr(patient.settings, f"{name}_port"))
         used = int(patient.stack.get("ports", {}).get(name, wished)) if patient.is_up else wished
         listener = _listener(used)

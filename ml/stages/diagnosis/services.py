@@ -104,6 +104,26 @@ def airflow(patient: Patient) -> Iterator[Finding]:
         yield Finding("airflow", Health.OK, f"{', '.join(parts)} healthy at {place(url)}")
 
 
+def receiver(patient: Patient) -> Iterator[Finding]:
+    """Whether the embedded stack's push endpoint answers; one that was started by hand is not known here."""
+    port = patient.stack.get("ports", {}).get("receiver")
+    if not patient.is_up or not port:
+        yield Finding("receiver", Health.SKIPPED, "no embedded stack runs that has a push endpoint")
+        return
+    address = f"http://127.0.0.1:{port}"
+    try:
+        answer = _get(f"{address}/api/v1/health")
+    except httpx.HTTPError as error:
+        told = f"{place(address)} does not answer: {type(error).__name__}: {error}"
+        yield Finding("receiver", Health.WRONG, told, patient.start("FOURGATE_RECEIVER_PORT"))
+        return
+    if answer.status_code != httpx.codes.OK:
+        told = f"{place(address)} answers {answer.status_code} instead of 200"
+        yield Finding("receiver", Health.WRONG, told, patient.start("FOURGATE_RECEIVER_PORT"))
+    else:
+        yield Finding("receiver", Health.OK, f"runs can be pushed to {place(address)}")
+
+
 def lake(patient: Patient) -> Iterator[Finding]:
     """Whether the tables of the newest snapshot can be read, and are those that the ledger names."""
     try:

@@ -61,7 +61,10 @@ def test_a_malformed_moment_is_refused_in_one_line_with_a_right_one(name: str) -
 def test_an_unknown_model_is_refused_with_the_known_ones(name: str) -> None:
     code, _, error = call(name, "--model", "tarot")
     assert code == 2
-    assert error == "SettingsError: 'tarot' is not a model of Fourgate; the models are test_selection, build_risk"
+    assert (
+        error
+        == "SettingsError: 'tarot' is not a model of Fourgate; the models are test_selection, build_risk, flaky_tests"
+    )
 
 
 def test_a_misspelt_setting_stops_the_start_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:

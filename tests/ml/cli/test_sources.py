@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ml.cli import complete
+from tests.ml.sources.git.repositories import Repository
 from tests.ml.sources.github.server import TOKEN, GitHubServer, add_run
 from tests.postgres import Postgres
 
@@ -68,7 +69,7 @@ def test_a_test_that_finds_something_missing_ends_with_1(server: GitHubServer) -
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("source add x --kind svn --project p", "kind is 'svn'; right would be one of github_actions, gitlab, jenkins"),
+        ("source add x --kind svn --project p", "kind is 'svn'; right would be one of bucket, git, github_actions,"),
         ("source add x --kind gitlab --project p --set path", "'path' is no option of a source; right would be"),
         ("source test x", "fourgate.toml names no source 'x'"),
     ],
@@ -93,6 +94,28 @@ def test_options_are_lists_numbers_and_texts(tmp_path: Path) -> None:
         "history_days = 1.5",
         'reports = "artifacts"',
     ]
+
+
+def test_a_repository_is_added_tested_and_collected_without_a_secret(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOURGATE_WAREHOUSE_DSN", postgres.pipeline_dsn)
+    made = Repository(tmp_path / "shop.git")
+    made.commit({"a.py": b"1\n"})
+    code, told, error = call(
+        "source", "add", "code", "--kind", "git", "--project", "shop", "--set", f"url={made.folder}"
+    )
+    assert (code, error) == (0, "")
+    assert "next: `fourgate source test code`" in told
+    code, told, _ = call("source", "test", "code")
+    assert code == 0
+    assert "ok  history: 1 commits from 2026-01-01 to 2026-01-01" in told
+    code, told, _ = call("collect", "code", "--as-of", MOMENT, "--json")
+    assert (code, json.loads(told)["rows"]["commits"]) == (0, 1)
+    hidden = "https://u:pass@host/x"  # pragma: allowlist secret
+    code, _, error = call("source", "add", "bad", "--kind", "git", "--project", "p", "--url", hidden)
+    assert (code, "pass" in error) == (2, False)
+    assert "url: Value error, it holds a user or a secret; right would be the URL alone" in error
 
 
 def test_a_source_that_fails_keeps_no_other_from_the_lake(

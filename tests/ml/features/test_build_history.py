@@ -232,7 +232,7 @@ def test_outcomes_are_those_that_training_would_see() -> None:
     with open_engine("duckdb", threads=1) as engine:
         register(engine, frames)
         engine.register_frame("published", _ids(asked))
-        found = run_outcomes(engine, Context())
+        found = run_outcomes(engine, Queries.training("p"), Context())
     expected = trained.loc[trained["run_id"].isin(asked), ["run_id", "variant", "test_id", "failed"]]
     pdt.assert_frame_equal(
         found.sort_values("run_id", ignore_index=True)[list(expected)],

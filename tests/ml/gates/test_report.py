@@ -1,12 +1,14 @@
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lxml import html
 
-from ml.gates import Comparison, compare, gate_report, judge
+from ml.gates import Comparison, Selection, compare, gate_report, judge, selections
 from ml.gates.checks import at_least, conclude, reported
 from ml.gates.report import number, plot, rule, word
-from ml.spec import Measure, Verdict
+from ml.spec import FailureState, Measure, Objective, Verdict
 from tests.ml.gates.gates_builders import SPLIT, ranking, thresholds, varied
 
 HOSTILE = "<script>alert('1')</script><img src=x onerror=\"alert(2)\"> & ' {{ 7*7 }}"
@@ -16,8 +18,8 @@ COMPARISON = compare(EVIDENCE, thresholds().statistical)
 FACTS = {"model": "test_selection", "project": "ozone", "snapshot": "7", "thresholds": "version 1"}
 
 
-def page(*verdicts: Verdict, comparison: Comparison | None = COMPARISON) -> Any:
-    return html.fromstring(gate_report(verdicts, FACTS, SPLIT.test, comparison))
+def page(*verdicts: Verdict, comparison: Comparison | None = COMPARISON, shown: Sequence[Selection] = ()) -> Any:
+    return html.fromstring(gate_report(verdicts, FACTS, SPLIT.test, comparison, shown))
 
 
 def text(element: Any) -> str:
@@ -101,3 +103,87 @@ def test_the_plot_survives_missing_intervals_and_equal_means() -> None:
     assert [(bar.name, bar.low) for bar in drawn.bars] == [("a", None)]
     assert plot({"b": Measure(math.nan, math.nan, math.nan)}) is None
     assert plot({}) is None
+
+
+# -- selection
+
+
+def selected(**columns: Any) -> tuple[Selection, ...]:
+    """40 runs of ten tests of 1 s: the candidate puts the failure first or, in the last four, fourth."""
+    ranks = {"candidate": [1] * 36 + [4] * 4, "champion": [2] * 40, "decay": [6] * 40, "luck": [9] * 40}
+    found = ranking(ranks, baselines=("decay", "luck"))
+    return selections(replace(found, rows=found.rows.assign(**columns)), thresholds().statistical)
+
+
+def test_points_of_candidate_champion_and_best_baseline_stand_with_what_they_save() -> None:
+    document = page(STATISTICAL, shown=selected())
+    rows = [[text(cell) for cell in row] for row in document.xpath("//section[@id='selection']//table[1]/tbody/tr")]
+    assert [row[:2] for row in rows[:4]] == [
+        ["90 %", "candidate"],
+        ["90 %", "champion"],
+        ["90 %", "decay"],
+        ["95 %", "candidate"],
+    ]
+    # ten tests of 1 s: nine of them are 0.15 minutes
+    assert [rows[0][2].split(" [")[0], rows[0][3].split(" [")[0], rows[0][4].split(" [")[0]] == [
+        "10.0 %",
+        "10.0 %",
+        "0.15 min",
+    ]
+    assert rows[1][2:] == ["20.0 % [20.0, 20.0]", "20.0 % [20.0, 20.0]", "0.133 min [0.133, 0.133]"]
+    assert "luck" not in text(document.xpath("//section[@id='selection']")[0])
+
+
+def test_a_recall_that_leaves_no_run_out_is_told_and_has_no_interval() -> None:
+    document = page(STATISTICAL, shown=selected())
+    section = document.xpath("//section[@id='selection']")[0]
+    rows = [[text(cell) for cell in row] for row in section.xpath(".//table[1]/tbody/tr")]
+    assert [rows[9][0], rows[9][2]] == ["99.9 % (all)", "40.0 %"]
+    assert "so few runs leave none of them out" in text(section)
+
+
+def test_each_view_has_its_section_and_one_that_cannot_be_told_says_so() -> None:
+    section = page(STATISTICAL, shown=selected(failed_before=True)).xpath("//section[@id='selection']")[0]
+    told = {text(title): text(title.getnext()) for title in section.xpath(".//h3")}
+    assert [title.split(":")[0] for title in told] == [
+        "All failures",
+        "New failures",
+        "Regressions only",
+        "First-ever failures",
+    ]
+    assert list(told.values())[2:] == [
+        "Not known: these rows do not tell such failures from others.",
+        "No failing run counts: there is nothing to measure.",
+    ]
+
+
+def test_regressions_are_reported_where_labels_tell_them() -> None:
+    found = selected(failure_state=FailureState.REGRESSION.value)
+    assert found[2].run_count == 40
+    assert found[2].points["candidate"] == found[0].points["candidate"]
+
+
+def test_curves_are_drawn_by_tests_and_by_time_for_each_contestant() -> None:
+    section = page(STATISTICAL, shown=selected()).xpath("//section[@id='selection']")[0]
+    lines = section.xpath(".//*[local-name()='svg'][1]//*[local-name()='polyline']/@points")
+    # two panels, three contestants, faulty runs and failing tests; from the lower left to the upper right
+    assert len(lines) == 2 * 3 * 2
+    assert lines[0].startswith("40.0,220.0 ")
+    assert lines[0].endswith(" 310.0,20.0")
+
+
+def test_unknown_durations_are_told_as_unknown() -> None:
+    section = page(STATISTICAL, shown=selected(duration_s=math.nan)).xpath("//section[@id='selection']")[0]
+    row = [text(cell) for cell in section.xpath(".//table[1]/tbody/tr[2]/*")]
+    assert row == ["90 %", "champion", "20.0 % [20.0, 20.0]", "unknown", "unknown"]
+    assert "share of test time run: unknown" in text(section)
+
+
+def test_a_model_of_probabilities_selects_nothing() -> None:
+    assert selections(replace(EVIDENCE, objective=Objective.PROBABILITY), thresholds().statistical) == ()
+    assert page(STATISTICAL).xpath("//section[@id='selection']") == []
+
+
+def test_no_judged_rows_leave_every_view_empty() -> None:
+    found = selections(replace(EVIDENCE, rows=EVIDENCE.rows.iloc[:0]), thresholds().statistical)
+    assert [one.run_count for one in found] == [0, 0, None, None]

@@ -9,9 +9,9 @@ import pytest
 from ml.errors import NotEnoughData
 from ml.gates import StabilityEvidence, judge
 from ml.gates.contest import hold_contest, strongest_baseline
-from ml.gates.slices import holm, loss_tests, suites
+from ml.gates.slices import loss_tests, suites
 from ml.gates.stability import worst_window_ratio
-from ml.metrics import block_resamples
+from ml.metrics import block_resamples, holm
 from ml.spec import Check, Status, Verdict
 from tests.ml.gates.gates_builders import ranked_rows, ranking, stability, thresholds, varied
 

@@ -19,12 +19,12 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_the_shipped_file_loads_and_says_its_version() -> None:
     loaded = thresholds()
-    assert (loaded.version, loaded.statistical.metric, loaded.statistical.min_failing_runs) == ("2", "apfd", 20)
+    assert (loaded.version, loaded.statistical.metric, loaded.statistical.min_failing_runs) == ("3", "apfd", 20)
 
 
 def test_every_shipped_number_has_a_comment_with_its_reason() -> None:
     bare = [line for line in TEXT.splitlines() if re.match(r"\w+ = ", line) and not re.search(r"#.{15,}", line)]
-    assert bare == ['version = "2"']
+    assert bare == ['version = "3"']
 
 
 def test_an_override_replaces_one_number_of_one_gate(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_an_override_replaces_one_number_of_one_gate(tmp_path: Path) -> None:
         ("max_ece = 0.05", "max_ece = nan", "stability.max_ece = nan"),
         ('metric = "apfd"', 'metric = "apdf"', "statistical.metric = 'apdf': Input should be 'apfd'"),
         ("[0.001, 0.003", "[0.003, 0.001", "psi_edges must rise"),
-        ('version = "2"', "version = 1", "version = 1"),
-        ('version = "2"', 'version = "2"\nstrict = true', "strict is unknown"),
+        ('version = "3"', "version = 1", "version = 1"),
+        ('version = "3"', 'version = "3"\nstrict = true', "strict is unknown"),
         ("[stability]", "[stabilty]", "stabilty is unknown; did you mean stability?"),
         ("[models.test_selection]", "[models.test_selektion]", "models.test_selektion is not a model"),
         ("[models.test_selection]", "[models.test_selection.speed]", "models.test_selection.speed is unknown"),

@@ -35,7 +35,7 @@ def test_a_missing_lake_says_what_to_do(tmp_path: Path) -> None:
 
 def test_append_stores_each_table_once_and_counts_it(lake: Lake) -> None:
     appended = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS)
-    assert appended.versions == {**dict.fromkeys(LAKE_TABLES, 1), "failure_labels": 0}
+    assert appended.versions == {**dict.fromkeys(LAKE_TABLES, 1), "failure_labels": 0, "commits": 0}
     assert appended.counts == {"runs": 2, "test_results": 3, "changed_files": 1, "rejected_rows": 1}
     assert appended.duplicates == {"runs": 0, "test_results": 0, "changed_files": 0}
     assert appended.data_until == datetime(2026, 1, 2, tzinfo=UTC)

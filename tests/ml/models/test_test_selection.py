@@ -46,7 +46,8 @@ def test_the_registry_names_the_models_of_the_settings():
 
 def test_an_unknown_model_is_named_with_those_that_there_are():
     with pytest.raises(
-        SettingsError, match=r"'flaky' is not a model of Fourgate; the models are test_selection, build_risk"
+        SettingsError,
+        match=r"'flaky' is not a model of Fourgate; the models are test_selection, build_risk, flaky_tests",
     ):
         load_model("flaky")
 

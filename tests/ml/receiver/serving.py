@@ -67,16 +67,18 @@ def left_over(settings: Settings) -> list[str]:
 
 
 @contextmanager
-def in_thread(settings: Settings, rate: Rate | None = None) -> Iterator[str]:
+def in_thread(settings: Settings, rate: Rate | None = None, certificate: Path | None = None) -> Iterator[str]:
+    """The address of the endpoint; with a certificate and its key in a file, over TLS."""
     scratch = settings.home / "receiver" / "incoming"
     scratch.mkdir(parents=True)
     config = uvicorn.Config(create_app(settings, scratch, rate), log_config=None, access_log=False)
+    config.ssl_certfile = certificate
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield f"{'https' if certificate else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join(30)
@@ -91,6 +93,8 @@ class Process:
             "FOURGATE_HOME": str(settings.home),
             "FOURGATE_WAREHOUSE_DSN": settings.warehouse_dsn.get_secret_value(),
             "FOURGATE_MAX_PAYLOAD_MB": str(settings.max_payload_mb),
+            "FOURGATE_AIRFLOW_URL": settings.airflow_url,
+            "FOURGATE_AIRFLOW_PASSWORD": settings.airflow_password.get_secret_value(),
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FOURGATE_")}
         with log.open("ab") as output:

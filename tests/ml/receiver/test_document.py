@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given
+from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -15,10 +15,19 @@ from ml.receiver.rate import Rate
 from ml.settings import Settings
 from ml.sources import Limits, find_batch, read_batch
 from ml.sources.manifest import KEPT
-from tests.ml.receiver.serving import REPORT, in_thread, manifest, new_token, parts, push
+from tests.ml.receiver.serving import REPORT, in_thread, manifest, new_token, parts, push, raw_body
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 EXAMPLES = 60
+schemathesis.serializer.alias("application/partial-upload", "application/octet-stream")
+UPLOAD = "/api/v1/uploads/{upload_id}"
+PATHS = (
+    ("/api/v1/runs", "POST"),
+    ("/api/v1/health", "GET"),
+    ("/api/v1/uploads", "POST"),
+    (UPLOAD, "HEAD"),
+    (UPLOAD, "PATCH"),
+)
 CHECKS = [not_a_server_error, response_schema_conformance, content_type_conformance]
 
 
@@ -37,7 +46,7 @@ def test_no_request_of_the_document_ends_in_an_error_of_the_server(
     schema = schemathesis.openapi.from_dict(document)
     schema.config.base_url = url
     seen = set()
-    for path, method in (("/api/v1/runs", "POST"), ("/api/v1/health", "GET")):
+    for path, method in PATHS:
 
         @given(case=schema[path][method].as_strategy())
         @bounded(
@@ -55,6 +64,38 @@ def test_no_request_of_the_document_ends_in_an_error_of_the_server(
         ask()
     assert 200 in seen
     assert seen & ({400, 422} if is_known else {401})
+
+
+def test_whatever_is_sent_in_pieces_is_no_error_of_the_server(settings: Settings, url: str) -> None:
+    token = {"Authorization": f"Bearer {new_token(settings)}"}
+    content_type, body = raw_body(b"linux/report.xml")
+    seen = set()
+
+    @given(
+        length=st.integers(-1, 2 * len(body)),
+        cuts=st.lists(st.integers(-1, len(body) + 1), max_size=4),
+        end=st.binary(),
+    )
+    # first, while there is room for uploads: most of the others are told to wait
+    @example(length=len(body), cuts=[-1, 0], end=b"")
+    @bounded(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate]
+    )
+    def ask(length: int, cuts: list[int], end: bytes) -> None:
+        headers = {**token, "Content-Type": content_type, "Upload-Length": str(length)}
+        begun = httpx.post(f"{url}/api/v1/uploads", headers=headers)
+        seen.add(begun.status_code)
+        place = url + begun.headers.get("location", "/api/v1/uploads/none")
+        for cut in cuts:
+            piece = httpx.patch(
+                place, headers={**token, "Upload-Offset": str(cut)}, content=(body + end)[max(cut, 0) :]
+            )
+            looked = httpx.head(place, headers=token)
+            seen.update((piece.status_code, looked.status_code))
+
+    ask()
+    assert seen <= {200, 201, 204, 400, 404, 409, 429}
+    assert {201, 204, 400, 404, 409} <= seen
 
 
 ANY = st.recursive(

@@ -104,6 +104,7 @@ def test_curl_pushes_as_the_page_says(started: list[Process], token: str, tmp_pa
 
 
 def test_it_ends_when_it_is_asked_to(started: list[Process]) -> None:
+    httpx.get(f"{started[0].url}/api/v1/health").raise_for_status()  # it listens a moment before it answers
     assert started[0].end(signal.SIGTERM) == -signal.SIGTERM
     log = started[0].log.read_text()
     assert "Finished server process" in log

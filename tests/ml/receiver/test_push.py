@@ -13,6 +13,7 @@ import pytest
 from ml.receiver.rate import Rate
 from ml.settings import Settings
 from ml.sources import Limits, find_batch, read_batch
+from ml.sources.pseudonyms import pseudonym
 from ml.stages.opening import open_warehouse
 from tests.ml.receiver.serving import (
     PROJECT,
@@ -73,6 +74,19 @@ def test_a_pushed_run_lands_with_its_variants(settings: Settings, url: str, toke
     assert len(rows.refused) == 0
     assert left_over(settings) == []
     assert b"Ada" not in b"".join(path.read_bytes() for path in settings.home.rglob("*") if path.is_file())
+
+
+def test_who_opts_out_while_the_endpoint_runs_is_in_no_later_push(settings: Settings, url: str, token: str) -> None:
+    def author_of(run_id: str) -> object:
+        batch_id = push(url, token, parts(manifest(run_id=run_id, author="Ada"))).json()["batch_id"]
+        (author,) = read_batch(find_batch(settings.home / "landing", batch_id), LIMITS).frames["runs"]["author_id"]
+        return author
+
+    assert author_of("1") == pseudonym("Ada", PROJECT, "fourgate")
+    with open_warehouse(settings) as warehouse:
+        warehouse.forget_person(pseudonym("Ada", PROJECT, "fourgate"), PROJECT, "test")
+    assert author_of("2") is None
+    assert author_of("1") is None
 
 
 def test_the_same_content_again_is_the_same_batch(settings: Settings, url: str, token: str) -> None:
@@ -268,7 +282,7 @@ def test_a_large_body_that_is_refused_early_gets_its_answer(settings: Settings, 
 def test_who_sends_nothing_for_long_is_not_waited_for(
     settings: Settings, url: str, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml.receiver.app.IDLE_S", 0.2)
+    monkeypatch.setattr("ml.receiver.incoming.IDLE_S", 0.2)
     kind, body = raw_body(b"a.xml")
     at = urlsplit(url)
     head = f"POST /api/v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {kind}\r\n"
@@ -305,6 +319,19 @@ def test_each_token_has_a_rate_of_its_own(settings: Settings, token: str) -> Non
         assert push(url, other).status_code == 200
         moment[0] = 10.0
         assert [push(url, token).status_code for _ in range(2)] == [200, 429]
+
+
+def test_who_has_no_token_that_is_known_may_not_ask_too_often(settings: Settings, token: str) -> None:
+    moment = [0.0]
+    with in_thread(settings, Rate(burst=3, per_second=0.1, clock=lambda: moment[0])) as url:
+        tried = [push(url, f"fgp_{number}").status_code for number in range(2)]
+        tried += [httpx.post(f"{url}/api/v1/uploads").status_code, push(url, "fgp_other").status_code]
+        assert tried == [401, 401, 401, 429]
+        answer = httpx.post(f"{url}/api/v1/runs")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "10")
+        assert push(url, token).status_code == 201
+        moment[0] = 10.0
+        assert [push(url, "fgp_more").status_code for _ in range(2)] == [401, 429]
 
 
 def test_a_secret_is_in_no_answer(settings: Settings, url: str, token: str) -> None:
@@ -347,7 +374,12 @@ def test_a_landing_area_that_cannot_be_written_is_told_as_later(settings: Settin
 def test_health_and_document_need_no_token(url: str) -> None:
     assert httpx.get(f"{url}/api/v1/health").json() == {"status": "ok"}
     document = httpx.get(f"{url}/api/v1/openapi.json").json()
-    assert set(document["paths"]) == {"/api/v1/health", "/api/v1/runs"}
+    assert set(document["paths"]) == {
+        "/api/v1/health",
+        "/api/v1/runs",
+        "/api/v1/uploads",
+        "/api/v1/uploads/{upload_id}",
+    }
     answers = document["paths"]["/api/v1/runs"]["post"]["responses"]
     assert set(answers) == {"200", "201", "400", "401", "403", "408", "413", "415", "422", "429", "503"}
     assert httpx.get(f"{url}/docs").status_code == 404

@@ -19,6 +19,7 @@ from ml.stages.opening import open_lake, open_warehouse
 from tests.history_builders import write_report, write_run
 from tests.lake_builders import stored
 from tests.ml.receiver.serving import PROJECT, in_thread, landed, manifest, new_token, parts, push
+from tests.ml.sources.certificates import Authority
 
 pytestmark = pytest.mark.integration
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -107,11 +108,36 @@ def test_jobs_of_one_run_push_what_each_has(settings: Settings, url: str, tmp_pa
 
 
 def test_pushed_batches_come_in_the_order_in_which_they_landed(settings: Settings, url: str, token: str) -> None:
-    ids = [push(url, token, parts(manifest(run_id=str(number)))).json()["batch_id"] for number in (3, 1, 2)]
+    commits = ("abc", "abd", "abe")  # of one run, so that none is joined with another
+    ids = [push(url, token, parts(manifest(commit_sha=commit))).json()["batch_id"] for commit in commits]
     found = fetching.fetch(settings, fetching.Request("push", NOW, Interval()))
     assert [batch["batch_id"] for batch in found] == ids
     assert {batch["source"] for batch in found} == {"push"}
     assert {(batch["since"], batch["until"]) for batch in found} == {(None, None)}
+
+
+def test_many_pushes_are_one_batch_and_the_same_again_is_known(settings: Settings, url: str, token: str) -> None:
+    sent = [parts(manifest(run_id=str(number))) for number in range(5)]
+    answers = [push(url, token, one) for one in sent]
+    (found,) = fetching.fetch(settings, fetching.Request("push", NOW, Interval()))
+    assert collection.append(settings, [collection.validate(settings, found, NOW)])["rows"]["test_results"] == 5
+    again = push(url, token, sent[0])
+    assert (again.status_code, again.json()) == (200, answers[0].json())
+    assert fetching.fetch(settings, fetching.Request("push", NOW, Interval())) == []
+    replayed = collection.replay(settings, answers[0].json()["batch_id"], NOW)
+    assert (replayed["new_rows"], replayed["duplicates"] > 0) == (0, True)
+
+
+def test_an_endpoint_of_ones_own_authority_is_believed_with_ca_file_only(settings: Settings, tmp_path: Path) -> None:
+    authority, folder = Authority(tmp_path / "ca"), run_folder(tmp_path)
+    with in_thread(settings, certificate=authority.server_file) as url:
+        code, _, error = upload(folder, "--url", url)
+        assert (code, landed(settings)) == (3, [])
+        assert "its certificate is not believed" in error
+        assert "--ca-file" in error
+        accepted(folder, "--url", url, "--ca-file", str(authority.pem))
+    assert len(landed(settings)) == 1
+    assert upload(folder, "--url", url, "--ca-file", str(folder / "manifest.json"))[0] == 2
 
 
 def test_without_pushes_there_is_nothing_to_collect(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """A real HTTP server on this machine: it answers as it is told, with faults in between, and notes what it was asked."""
 
 import json
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -50,8 +51,12 @@ class ReplayServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.scheme = "https" if tls else "http"
+        if tls:
+            # The handshake belongs to the thread of the connection: a client that gives up must not stop the others.
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.reply = reply
         self.faults: Iterator[Answer] = iter(())
         self.asked: list[Request] = []
@@ -60,14 +65,14 @@ class ReplayServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self.server_port}"
 
     def paths(self) -> list[str]:
         return [request.path for request in self.asked]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client may hang up on an answer that is too large for it."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
     def answer(self, address: str, request: Request) -> Answer:
@@ -104,9 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(reply: Reply) -> Iterator[ReplayServer]:
+def serving(reply: Reply, tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
     """A server that answers until the block ends."""
-    with ReplayServer(reply) as server:
+    with ReplayServer(reply, tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ml.sources import Limits
-from ml.sources.ci_server import CiServer, RunAttempt, Server
+from ml.sources import Known, Limits, Surroundings, read_batch
+from ml.sources.ci_server import CiServer, Server
+from ml.sources.source import RunAttempt
 from ml.spec import Interval
 from tests.ml.sources.junit_builders import joined
 
@@ -54,8 +55,8 @@ def collect(
     known: Set[RunAttempt] = frozenset(),
     limits: Limits = LIMITS,
 ) -> Collected:
-    source = CiServer(server, landing, limits, known)
-    parsed = [source.read(batch, limits) for span in spans for batch in source.fetch(span)]
+    source = CiServer(server, Surroundings(landing, limits, Known(known)))
+    parsed = [read_batch(batch, limits) for span in spans for batch in source.fetch(span)]
     if not parsed:
         empty = pd.DataFrame({"run_id": [], "attempt": [], "reason": []})
         return Collected({"runs": empty, "test_results": empty, "changed_files": empty}, empty)

@@ -29,7 +29,7 @@ def cast_of(values: pa.Array, kind: Kind) -> Cast | None:
         (pa.array([1, None], pa.int16()), Kind.INTEGER, [1, None], []),
         (pa.array([1, 2**63], pa.uint64()), Kind.INTEGER, [1, None], [1]),
         (pa.array([1.0, 1.5, float("nan"), None]), Kind.INTEGER, [1, None, None, None], [1, 2]),
-        (pa.array(["3", "x"]), Kind.INTEGER, [3, None], [1]),
+        (pa.array(["3", "x", "4.0", "4.5", "nan.", "3"]), Kind.INTEGER, [3, None, 4, None, None, 3], [1, 3, 4]),
         (pa.array([0.5, None], pa.float32()), Kind.NUMBER, [0.5, None], []),
         (pa.array([1.0, float("nan"), float("-inf"), None]), Kind.NUMBER, [1.0, None, None, None], [1, 2]),
         (pa.array(["0.5", "nan", "fast"]), Kind.NUMBER, [0.5, None, None], [1, 2]),
@@ -37,6 +37,7 @@ def cast_of(values: pa.Array, kind: Kind) -> Cast | None:
         (pa.array([3, 4]), Kind.NUMBER, [3.0, 4.0], []),
         (pa.array([True, None]), Kind.FLAG, [True, None], []),
         (pa.array([1, 0, 2]), Kind.FLAG, [True, False, None], [2]),
+        (pa.array(["True", "f", "0", "yes", None]), Kind.FLAG, [True, False, False, None, None], [3]),
         (pa.array([NOON, None], pa.timestamp("ms", "Europe/Berlin")), Kind.MOMENT, [NOON, None], []),
         (pa.array([NOON.replace(tzinfo=None), None], pa.timestamp("s")), Kind.MOMENT, [NOON, None], []),
         (pa.array([10**9 + 1, None], pa.timestamp("ns")), Kind.MOMENT, [EPOCH + timedelta(seconds=1), None], []),
@@ -44,6 +45,7 @@ def cast_of(values: pa.Array, kind: Kind) -> Cast | None:
         (pa.array([0, 2**62], pa.timestamp("us", "UTC")), Kind.MOMENT, [EPOCH, None], [1]),
         (pa.array([date(2026, 1, 1), None]), Kind.MOMENT, [NOON - timedelta(hours=12), None], []),
         (pa.array(["2026-01-01T13:00:00+01:00", "soon"]), Kind.MOMENT, [NOON, None], [1]),
+        (pa.array(["2026-01-01 12:00:00", "0001-01-01T00:00:00+09:00"]), Kind.MOMENT, [NOON, None], [1]),
     ],
 )  # fmt: skip
 def test_a_value_is_cast_when_nothing_is_lost_and_marked_when_it_cannot_be(
@@ -62,7 +64,7 @@ def test_a_value_is_cast_when_nothing_is_lost_and_marked_when_it_cannot_be(
         (pa.array([["a"]]), Kind.TEXT),
         (pa.array([NOON]), Kind.NUMBER),
         (pa.array([True]), Kind.INTEGER),
-        (pa.array(["yes"]), Kind.FLAG),
+        (pa.array([0.5]), Kind.FLAG),
         (pa.array([1_700_000_000]), Kind.MOMENT),
         (pa.array([{"a": 1}]), Kind.MOMENT),
     ],

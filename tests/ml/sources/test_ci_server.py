@@ -8,9 +8,10 @@ from typing import Self
 import pytest
 
 from ml.errors import SourceError
-from ml.sources import CiServer, Finding, Limits, read_batch
-from ml.sources.ci_server import BATCH_RUNS, Downloaded, RunAttempt, ServerRun
+from ml.sources import Finding, Known, Limits, Surroundings, read_batch
+from ml.sources.ci_server import BATCH_RUNS, CiServer, Downloaded, ServerRun
 from ml.sources.refusals import Refusal
+from ml.sources.source import RunAttempt
 from ml.spec import Batch, Interval
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -63,7 +64,7 @@ class Bench:
 
 
 def fetched(server: Bench, landing: Path, known: Set[RunAttempt] = frozenset()) -> list[Batch]:
-    return list(CiServer(server, landing, LIMITS, known).fetch(Interval()))
+    return list(CiServer(server, Surroundings(landing, LIMITS, Known(known))).fetch(Interval()))
 
 
 def test_finished_runs_land_under_their_kind_with_reports_and_without_names_of_people(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_the_same_runs_are_the_same_batch(tmp_path: Path) -> None:
 
 def test_what_landed_before_a_server_was_lost_stays(tmp_path: Path) -> None:
     count = BATCH_RUNS + 5
-    source = CiServer(Bench(count, broken=f"../{count - 1}"), tmp_path, LIMITS)
+    source = CiServer(Bench(count, broken=f"../{count - 1}"), Surroundings(tmp_path, LIMITS))
     batches = source.fetch(Interval())
     first = next(batches)
     with pytest.raises(SourceError, match="gone"):
@@ -109,5 +110,9 @@ def test_what_landed_before_a_server_was_lost_stays(tmp_path: Path) -> None:
 def test_progress_counts_runs(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     count = BATCH_RUNS + 5
-    list(CiServer(Bench(count), tmp_path, LIMITS).fetch(Interval(), lambda done, of: told.append((done, of))))
+    list(
+        CiServer(Bench(count), Surroundings(tmp_path, LIMITS)).fetch(
+            Interval(), lambda done, of: told.append((done, of))
+        )
+    )
     assert told == [(BATCH_RUNS, count - 1), (count - 1, count - 1)]

@@ -54,14 +54,17 @@ def test_each_table_is_a_source_with_the_options_of_its_kind(file: Path) -> None
 
 
 OTHER = "[source.other]\nkind='jenkins'\nproject='o'\nurl='http://o'\njob='j'\n"
-KINDS = "github_actions, gitlab, jenkins"
+KINDS = "bucket, git, github_actions, gitlab, jenkins, sql"
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("x = [", " cannot be read: Invalid value (at end of document)"),
-        ("[sources.a]\n", ": 'sources' is not known; right would be tables called [source.NAME]"),
+        (
+            "[sources.a]\n",
+            ": 'sources' is not known; right would be tables called [source.NAME] or [project.\"NAME\"]",
+        ),
         ("source = 3\n", ": source is no table; right would be tables called [source.NAME]"),
         ("[source.push]\n", ", line 1: 'push' stands for what no server is asked for; choose another name"),
         ("[source.B]\n", ", line 1: 'B' is no name of a source; right would be small letters, digits and hyphens"),

@@ -137,9 +137,15 @@ def test_the_author_becomes_a_keyed_hash_and_unknown_fields_do_not_land() -> Non
     scrubbed = scrub(document, "salt")
     assert b"Ada" not in to_bytes(scrubbed)
     assert b"ada@" not in to_bytes(scrubbed)
-    # echo -n "Ada Lovelace" | openssl dgst -sha256 -hmac salt
-    assert scrubbed["author_id"] == "295d8d2208d6"
-    assert scrub(document, "pepper")["author_id"] != scrubbed["author_id"]
+    # key=$(echo -n p | openssl dgst -sha256 -hmac salt -r | cut -c1-64)
+    # echo -n "Ada Lovelace" | openssl dgst -sha256 -mac hmac -macopt hexkey:$key
+    assert scrubbed["author_id"] == "471a2a3b26b9"
+
+
+@pytest.mark.parametrize(("project", "salt"), [("acme/shop", "pepper"), ("acme/depot", "salt")])
+def test_another_salt_or_project_is_another_hash(project: str, salt: str) -> None:
+    document = {**MINIMAL, "author": "Ada Lovelace"}
+    assert scrub({**document, "project": project}, salt)["author_id"] != scrub(document, "salt")["author_id"]
 
 
 @pytest.mark.parametrize("author", [None, ""])

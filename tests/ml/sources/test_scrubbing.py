@@ -20,14 +20,15 @@ def chance(length: int, seed: int = 7, letters: str = LETTERS) -> str:
 
 SECRETS = [
     "gh" + "p_" + chance(36),
+    *[f"gh{kind}_" + chance(36) for kind in "ousr"],
     "github" + "_pat_" + chance(60),
-    "gl" + "pat-" + chance(20),
-    "AK" + "IA" + chance(16, letters=string.ascii_uppercase),
+    *[f"gl{kind}-" + chance(20) for kind in ("pat", "dt", "rt", "cbt", "ptt")],
+    *["A" + kind + "IA" + chance(16, letters=string.ascii_uppercase) for kind in "KS"],
     "AI" + "za" + chance(35),
-    "xox" + "b-" + chance(30),
+    *[f"xox{kind}-" + chance(10) for kind in "abprs"],
     "np" + "m_" + chance(36),
     "py" + "pi-" + chance(80),
-    "sk" + "_live_" + chance(24),
+    *[f"{kind}k_live_" + chance(20) for kind in "sr"],
     ".".join(["ey" + "J" + chance(20), chance(40), chance(30)]),
     chance(40, seed=8),
 ]
@@ -50,6 +51,11 @@ def test_a_known_shape_becomes_asterisks_of_its_length(secret: str, before: str,
         ('"api_key": "a1b2c3d4e5f6"', "a1b2c3d4e5f6"),  # pragma: allowlist secret
         ("Client-Secret: Zx81spectrum48k", "Zx81spectrum48k"),
         ("token=&quot;q1w2e3r4t5&quot;", "q1w2e3r4t5"),
+        ("passwd \t: 'hunter2-hunter3'", "hunter2-hunter3"),
+        ("AWS_ACCESS_KEY=a1b2c3d4e5f6", "a1b2c3d4e5f6"),  # pragma: allowlist secret
+        ("accesskey:&quot;a1b2c3d4e5f6", "a1b2c3d4e5f6"),  # pragma: allowlist secret
+        ("apikey&quot;=a1b2c3d4e5f6", "a1b2c3d4e5f6"),  # pragma: allowlist secret
+        ("redis://:s3cr3t@cache", "s3cr3t"),  # pragma: allowlist secret
         ("Authorization: Bearer abcdefghijklmnop.qrst", "abcdefghijklmnop.qrst"),
         ("clone https://ci:s3cr3t@git.example.org/x", "s3cr3t"),  # pragma: allowlist secret
         ("-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END", "MIIEow\nIBAAKC"),

@@ -80,7 +80,8 @@ def test_the_junit_source_reads_back_the_frames(small: History, simulated: Path,
     source = JUnit(simulated, tmp_path / "landing", limits)
     parsed = [source.read(batch, limits) for batch in source.fetch(Interval())]
     assert sum(len(part.refused) for part in parsed) == 0
-    for name, key in schemas.KEYS.items():
+    for name in schemas.tables_of(()):
+        key = schemas.KEYS[name]
         read = pd.concat([part.frames[name] for part in parsed])
         written = getattr(small, name)
         kept = [column for column in written.columns if column != "author_id"]

@@ -54,9 +54,9 @@ def test_a_port_that_is_taken_gives_way_to_the_next_free_one(tmp_path: Path) -> 
 
 
 def test_services_that_wish_for_one_port_get_different_ones(tmp_path: Path) -> None:
-    names = ("POSTGRES", "MLFLOW", "AIRFLOW")
+    names = ("POSTGRES", "MLFLOW", "AIRFLOW", "RECEIVER")
     ports = stack_of(tmp_path / "home", **{f"FOURGATE_{name}_PORT": "23457" for name in names}).ports
-    assert len(set(ports.values())) == 3
+    assert len(set(ports.values())) == 4
 
 
 def test_no_secret_is_on_a_command_line_or_in_a_printed_stack(stack: Stack) -> None:
@@ -66,7 +66,7 @@ def test_no_secret_is_on_a_command_line_or_in_a_printed_stack(stack: Stack) -> N
 
 def test_every_service_that_listens_does_so_on_loopback(stack: Stack) -> None:
     listening = [service for service in stack.services() if service.health]
-    assert {service.name for service in listening} == {"mlflow", "airflow-api-server"}
+    assert {service.name for service in listening} == {"mlflow", "airflow-api-server", "receiver"}
     for service in listening:
         assert service.command[service.command.index("--host") + 1] == "127.0.0.1"
         assert service.health.startswith("http://127.0.0.1:")
@@ -110,6 +110,19 @@ def test_the_command_line_finds_the_running_servers_in_stack_env(stack: Stack) -
     assert settings.warehouse_dsn.get_secret_value() == stack.role_dsn("pipeline")
     assert settings.mlflow_tracking_uri == stack.mlflow_url
     assert settings.warehouse_admin_dsn.get_secret_value() == ""
+
+
+def test_only_the_push_endpoint_is_given_the_login_of_airflow(stack: Stack) -> None:
+    stack.write_files()
+    given = {service.name for service in stack.services() if stack.secrets["airflow_admin"] in str(service.environment)}
+    assert given == {"receiver"}
+    told = [*stack.environment().values(), (stack.home / "stack.env").read_text()]
+    assert [text for text in told if stack.secrets["airflow_admin"] in text] == []
+    (receiver,) = (service for service in stack.services() if service.name == "receiver")
+    environment = {**stack.environment(), **receiver.environment}
+    settings = load_settings({name: value for name, value in environment.items() if name.startswith("FOURGATE_")})
+    assert (settings.airflow_url, settings.airflow_user) == (stack.airflow_url, "admin")
+    assert settings.airflow_password.get_secret_value() == stack.secrets["airflow_admin"]
 
 
 def test_loopback_is_kept_out_of_a_proxy(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """Collecting: what a second delivery of a history does to the lake and to the ledger."""
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from pydantic import SecretStr
 
@@ -92,3 +94,32 @@ def test_a_replay_of_a_batch_stores_no_refusal_twice(settings: Settings, history
     lake = open_lake(settings)
     refused = stored(lake, "rejected_rows", lake.versions()["rejected_rows"], ["column", "reason"])
     assert refused == [("added", "negative")]
+
+
+def test_batches_that_are_validated_side_by_side_give_the_same_lake(
+    settings: Settings, history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.sources.junit.MAX_BATCH_RUNS", 1)
+    monkeypatch.setattr(collection, "WORTH_PROCESSES_BYTES", 0)
+    for number in (1, 2):
+        write_report(write_run(history / f"r{number}", f"r{number}", START, finished_at=FINISH) / "linux" / "t.xml")
+    batches = fetching.fetch_history(settings, str(history))
+    appended = collection.append(settings, collection.validate_each(settings, batches, NOW))
+    assert (len(batches), appended["rows"]) == (3, {"runs": 3, "test_results": 6, "changed_files": 0})
+    assert fetching.fetch_history(settings, str(history)) == []
+
+
+def test_the_ledger_says_where_a_batch_came_from_what_landed_and_which_runs_were_outages(
+    settings: Settings, history: Path, postgres: Postgres
+) -> None:
+    broken = write_run(history / "r1", "r1", START, finished_at=FINISH)
+    for test in ("t", "u"):
+        write_report(broken / "linux" / f"{test}.xml", test, failed=True)
+    assert collect(settings, history)["outages"] == 1
+    with closing(psycopg2.connect(postgres.pipeline_dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT origin, payloads, outages FROM fourgate.collection_batch")
+        ((origin, payloads, outages),) = cursor.fetchall()
+    assert origin == str(history)
+    assert outages == ["r1"]
+    assert [payload["path"] for payload in payloads][-3:] == ["r1/manifest.json", "r1/linux/t.xml", "r1/linux/u.xml"]
+    assert all(len(payload["sha256"]) == 64 for payload in payloads)

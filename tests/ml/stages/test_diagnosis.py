@@ -100,6 +100,21 @@ def test_a_running_stack_that_does_not_listen_is_wrong(ruin: Settings) -> None:
     assert (found.health, found.mend) == (Health.WRONG, "fourgate down && fourgate up")
 
 
+def test_the_push_endpoint_of_a_running_stack_is_asked(ruin: Settings) -> None:
+    with HTTPServer(("127.0.0.1", 0), Ailing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        patient = Patient(ruin, now, stack={"status": "ready", "ports": {"receiver": server.server_address[1]}})
+        (found,) = services.receiver(patient)
+        server.shutdown()
+        thread.join()
+    assert (found.health, "runs can be pushed to 127.0.0.1:" in found.found) == (Health.OK, True)
+    (found,) = services.receiver(patient)
+    assert (found.health, found.mend) == (Health.WRONG, "fourgate down && fourgate up")
+    (found,) = services.receiver(Patient(ruin, now))
+    assert found.health is Health.SKIPPED
+
+
 def test_packages_are_held_against_the_lock(ruin: Settings, tmp_path: Path) -> None:
     lock = tmp_path / "uv.lock"
     lock.write_text('[[package]]\nname = "NumPy"\nversion = "0.1"\n')

@@ -68,6 +68,15 @@ def test_what_is_collected_is_the_history_and_then_each_server(settings: Setting
     assert fetching.names(both) == [fetching.HISTORY, "shop-ci"]
 
 
+def test_what_was_pushed_comes_last_and_leaves_a_simulated_history_in(settings: Settings) -> None:
+    alone = settings.model_copy(update={"sources": settings.home / "absent.toml"})
+    fetching.landing(alone).joinpath(fetching.PUSH).mkdir(parents=True)
+    assert fetching.names(alone) == [fetching.PUSH]
+    alone.home.joinpath("simulated").mkdir()
+    assert fetching.names(alone) == [fetching.HISTORY, fetching.PUSH]
+    assert fetching.names(settings) == ["shop-ci", fetching.PUSH]
+
+
 def test_runs_come_into_the_lake_and_a_second_time_nothing_is_asked_for_but_the_list(
     settings: Settings, server: GitHubServer
 ) -> None:
@@ -168,3 +177,14 @@ def test_an_examined_source_says_what_it_found(settings: Settings, monkeypatch: 
     monkeypatch.delenv("FOURGATE_TOKEN_SHOP_CI")
     first, *_, last = fetching.examine(settings, "shop-ci", NOW)
     assert (first.is_ok, last.is_ok) == (False, False)
+
+
+def test_progress_stands_in_the_log_of_the_task(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        fetching.fetch(settings, request())
+    assert "shop-ci: 3 of 3 runs landed" in caplog.text
+
+
+def test_a_batch_names_the_server_it_came_from(settings: Settings, server: GitHubServer) -> None:
+    (batch,) = fetching.fetch(settings, request())
+    assert batch["origin"].rstrip("/") == server.url

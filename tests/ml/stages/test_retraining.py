@@ -68,7 +68,8 @@ def test_nothing_new_since_the_last_promotion_is_told() -> None:
 
 
 def test_an_empty_history_is_told() -> None:
-    with pytest.raises(NotEnoughData, match="0 runs failed; 2 are needed"):
+    told = "0 runs failed; 2 are needed to judge a candidate; no run counts: outages and runs without an outcome"
+    with pytest.raises(NotEnoughData, match=told):
         _test_period(frame(""), [], 0.4, 2)
 
 

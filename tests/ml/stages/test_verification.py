@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ml.cli import complete
 from ml.registry import Registry, registered_name
-from ml.settings import GATES, Settings
+from ml.settings import GATES, MODELS, Settings
 from ml.spec import CandidateRecord, Check, Interval, ModelVersion, Status, TrainingRecord, Verdict
 from ml.stages.opening import open_lake, open_registry, open_warehouse
 from ml.stages.retraining import project_champion
@@ -90,9 +90,9 @@ def test_what_is_sound_passes_and_says_how_much_was_looked_at(sound: Settings) -
     found = verify(sound)
     assert [(finding.name, finding.status) for finding in found] == [(name, Status.PASS) for name in NAMES]
     looked_at = [finding.looked_at for finding in found]
-    assert looked_at[0] == "2 ledger rows, 7 rows in 5 tables"
+    assert looked_at[0] == "2 ledger rows, 7 rows in 6 tables"
     assert looked_at[2:4] == ["1 published model versions", "1 publications, 2 predictions"]
-    assert looked_at[4:] == ["1 champions, 2 models in MLflow", "1 model files of 1 champions"]
+    assert looked_at[4:] == [f"1 champions, {len(MODELS)} models in MLflow", "1 model files of 1 champions"]
 
 
 def test_a_warehouse_without_anything_is_sound(fourgate: Settings) -> None:

@@ -68,6 +68,16 @@ REASONS = [
     ("changed_files", "deleted", -1, "negative"),
     ("changed_files", "added", 0.5, "not_an_integer"),
     ("changed_files", "run_id", "r9", "orphan"),
+    ("commits", "commit_sha", None, "missing"),
+    ("commits", "commit_sha", "", "empty"),
+    ("commits", "committed_at", None, "missing"),
+    ("commits", "committed_at", pd.Timestamp("1970-01-01T00:00:00Z"), "too_early"),
+    ("commits", "committed_at", pd.Timestamp("2026-03-02T12:00:01Z"), "in_the_future"),
+    ("commits", "parent_count", -1, "negative"),
+    ("commits", "file_count", None, "missing"),
+    ("commits", "added", -1, "negative"),
+    ("commits", "deleted", 2**70, "not_an_integer"),
+    ("commits", "subject", "two\nlines", "control_character"),
 ]
 
 

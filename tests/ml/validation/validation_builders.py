@@ -44,7 +44,19 @@ RESULT = {
 
 FILE = {"project": "shop", "run_id": "r1", "path": "src/cart.py", "added": 3, "deleted": 0, "change_source": "git"}
 
-GOOD = {"runs": RUN, "test_results": RESULT, "changed_files": FILE}
+COMMIT = {
+    "project": "shop",
+    "commit_sha": "abc123",
+    "author_id": "a1",
+    "committed_at": pd.Timestamp("2026-02-27T09:00:00Z"),
+    "parent_count": 1,
+    "subject": "Empty the cart",
+    "file_count": 1,
+    "added": 3,
+    "deleted": 0,
+}
+
+GOOD = {"runs": RUN, "test_results": RESULT, "changed_files": FILE, "commits": COMMIT}
 
 
 def table(*rows: dict[str, Any]) -> pd.DataFrame:

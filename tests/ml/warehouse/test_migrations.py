@@ -16,6 +16,8 @@ NAMES = [
     "0004_reports.sql",
     "0005_decisions.sql",
     "0006_push_tokens.sql",
+    "0007_what_a_batch_came_from.sql",
+    "0008_forgotten_persons.sql",
 ]
 
 
@@ -65,11 +67,11 @@ def test_a_database_of_an_older_release_gets_only_the_new_migration_and_keeps_it
     newer = migration_folder(tmp_path / "sql")
     for name in NAMES:
         (newer / name).write_bytes((FOLDER / name).read_bytes())
-    migration_folder(newer, m0007_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
-    assert migrate(postgres.admin_dsn, folder=newer) == ["0007_note.sql"]
+    migration_folder(newer, m0009_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
+    assert migrate(postgres.admin_dsn, folder=newer) == ["0009_note.sql"]
     with Warehouse(postgres.pipeline_dsn) as warehouse:
         assert warehouse.next_sequence() == 2
-    with pytest.raises(WarehouseError, match=r"0007_note.sql, which this release does not know: upgrade"):
+    with pytest.raises(WarehouseError, match=r"0009_note.sql, which this release does not know: upgrade"):
         migrate(postgres.admin_dsn)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ml.sources import Limits
+from ml.sources import Limits, Surroundings, read_batch
 from ml.sources.ci_server import CiServer, Downloaded, ServerRun
 from ml.sources.github.actions import GitHubActions, Options
 from ml.sources.http import PatientTransport
@@ -63,15 +63,13 @@ def the_document(server: GitHubServer, folder: Path, **options: Any) -> dict[str
 
 def collect(server: GitHubServer, landing: Path, *spans: Interval, slept: list[float] | None = None) -> list[Batch]:
     with opened(server, slept=slept) as actions:
-        source = CiServer(actions, landing, LIMITS)
+        source = CiServer(actions, Surroundings(landing, LIMITS))
         return [batch for span in spans or (NEW_YEAR,) for batch in source.fetch(span)]
 
 
 def rows(batches: list[Batch]) -> Rows:
     """The rows of all batches, in one order."""
-    with GitHubServer() as idle, opened(idle) as actions:
-        source = CiServer(actions, Path(), LIMITS)
-        parsed = [source.read(batch, LIMITS) for batch in batches]
+    parsed = [read_batch(batch, LIMITS) for batch in batches]
     merged = {}
     for name in parsed[0].frames:
         frame = pd.concat([one.frames[name].astype(object) for one in parsed], ignore_index=True).drop_duplicates()

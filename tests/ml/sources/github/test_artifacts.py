@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.sources.ci_server import CiServer
-from tests.ml.sources.github.collecting import LIMITS, collect, downloaded, opened, rows, shop, the_document
+from ml.sources import read_batch
+from tests.ml.sources.github.collecting import LIMITS, collect, downloaded, rows, shop, the_document
 from tests.ml.sources.github.server import (
     REPORT,
     GitHubServer,
@@ -34,8 +34,7 @@ def test_a_refusal_lands_with_the_run_it_belongs_to(github: GitHubServer, tmp_pa
     shop(github, 1)
     github.add_artifact(1, "mac", b"", expired=True)
     (batch,) = collect(github, tmp_path)
-    with opened(github) as actions:
-        refused = CiServer(actions, tmp_path, LIMITS).read(batch, LIMITS).refused
+    refused = read_batch(batch, LIMITS).refused
     assert refused[["reason", "payload"]].to_numpy().tolist() == [["artifact_gone", "0001/mac"]]
 
 

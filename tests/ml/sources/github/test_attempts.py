@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ml.sources import Known, Surroundings
 from ml.sources.ci_server import CiServer
 from tests.ml.sources.github.collecting import LIMITS, NEW_YEAR, downloaded, find, opened, rows
 from tests.ml.sources.github.server import (
@@ -49,7 +50,7 @@ def test_earlier_attempts_of_a_run_that_runs_again_are_finished(github: GitHubSe
 def test_a_later_attempt_is_collected_beside_what_is_known(github: GitHubServer, tmp_path: Path) -> None:
     rerun(github)
     with opened(github) as actions:
-        source = CiServer(actions, tmp_path, LIMITS, known={("1", 1), ("1", 2)})
+        source = CiServer(actions, Surroundings(tmp_path, LIMITS, Known({("1", 1), ("1", 2)})))
         read = rows(list(source.fetch(NEW_YEAR)))
     assert read["runs"]["attempt"].tolist() == [3]
     assert read["test_results"]["variant"].tolist() == ["of 3"]

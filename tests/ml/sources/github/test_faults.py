@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from ml.errors import SourceError
-from ml.sources import http
+from ml.sources import Known, Surroundings, http
 from ml.sources.ci_server import BATCH_RUNS, CiServer
 from ml.sources.github import api as github_api
 from ml.sources.github.actions import GitHubActions, Options
@@ -122,13 +122,13 @@ def test_after_a_kill_the_rest_is_collected(github: GitHubServer, tmp_path: Path
     shop(github, BATCH_RUNS + 10)
     whole = rows(collect(github, tmp_path / "whole"))
     with opened(github) as actions:
-        killed = CiServer(actions, tmp_path / "landing", LIMITS).fetch(NEW_YEAR)
+        killed = CiServer(actions, Surroundings(tmp_path / "landing", LIMITS)).fetch(NEW_YEAR)
         landed = next(killed)
         killed.close()
     known = {(str(run), int(attempt)) for run, attempt in rows([landed])["runs"][["run_id", "attempt"]].to_numpy()}
     assert len(known) == BATCH_RUNS
     with opened(github) as actions:
-        rest = list(CiServer(actions, tmp_path / "landing", LIMITS, known).fetch(NEW_YEAR))
+        rest = list(CiServer(actions, Surroundings(tmp_path / "landing", LIMITS, Known(known))).fetch(NEW_YEAR))
     assert_same(rows([landed, *rest]), whole)
 
 
@@ -174,7 +174,7 @@ def test_every_request_has_a_time_limit(github: GitHubServer, tmp_path: Path) ->
     watched = Watched()
     options = {"kind": "github_actions", "project": "p", "url": github.url, "repository": REPOSITORY}
     with GitHubActions(Options.model_validate(options), TOKEN, PatientTransport(watched)) as actions:
-        list(CiServer(actions, tmp_path, LIMITS).fetch(NEW_YEAR))
+        list(CiServer(actions, Surroundings(tmp_path, LIMITS)).fetch(NEW_YEAR))
     assert len(watched.limits) == len(github.asked)
     assert all(limit == http.TIMEOUT.as_dict() for limit in watched.limits)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ml.sources import Surroundings
 from ml.sources.ci_server import CiServer
 from ml.sources.github import runs as github_runs
 from ml.spec import Interval
@@ -70,7 +71,7 @@ def test_recorded_runs_after_a_kill_and_from_the_start_give_the_same_rows(
 ) -> None:
     monkeypatch.setattr(github_runs, "LISTED_AT_MOST", 100)
     with opened(recorded) as actions:
-        killed = CiServer(actions, tmp_path, LIMITS).fetch(SPRING)
+        killed = CiServer(actions, Surroundings(tmp_path, LIMITS)).fetch(SPRING)
         landed = next(killed)
         killed.close()
     batches = collect(recorded, tmp_path, SPRING)

@@ -92,6 +92,23 @@ def job(number: int, name: str, **fields: Any) -> Json:
     }
 
 
+def bridge(name: str, downstream: Any, **fields: Any) -> Json:
+    """A job that triggers; `downstream` is the pipeline that it triggered, or its id."""
+    if isinstance(downstream, int):
+        downstream = {"id": downstream, "project_id": 7, "status": "success", "source": "parent_pipeline"}
+    return {"id": 1, "name": name, "stage": "test", "status": "success", "downstream_pipeline": downstream, **fields}
+
+
+def child(number: int, **fields: Any) -> Json:
+    """A child pipeline, which a listing leaves out."""
+    return pipeline(number, "2026-03-01T08:00:00.000Z", source="parent_pipeline", **fields)
+
+
+def version(number: int, head: str, *diffs: Json, created: str = "2026-03-01T07:00:00.000Z") -> Json:
+    """The state of a merge request after a push."""
+    return {"id": number, "head_commit_sha": head, "created_at": created, "state": "collected", "diffs": list(diffs)}
+
+
 def diff(old: str, new: str, text: str = "@@ -1,2 +1,2 @@\n-a\n+b\n+c\n", **fields: Any) -> Json:
     return {
         "old_path": old,
@@ -119,6 +136,10 @@ class Project:
     archives: dict[str, bytes] = field(default_factory=dict)
     merge_requests: dict[str, Json] = field(default_factory=dict)
     diffs: dict[str, list[Json]] = field(default_factory=dict)
+    bridges: dict[str, list[Any]] = field(default_factory=dict)
+    versions: dict[str, list[Json]] = field(default_factory=dict)
+    commits: dict[str, Json] = field(default_factory=dict)
+    comparisons: dict[tuple[str, str], Json] = field(default_factory=dict)
     storage: str = ""
     knows_created_after: bool = True
     refused: dict[str, int] = field(default_factory=dict)
@@ -146,14 +167,20 @@ class Project:
             r"/pipelines/(\d+)/test_report": lambda _, number: self._of(self.reports, number),
             r"/pipelines/(\d+)/test_report_summary": lambda _, number: self._summary(number),
             r"/pipelines/(\d+)/jobs": lambda request, number: paged(request, self._jobs(request, number)),
+            r"/pipelines/(\d+)/bridges": lambda request, number: paged(request, self.bridges.get(number, [])),
             r"/jobs/(\d+)/artifacts": lambda _, number: self._archive(number),
             r"/merge_requests/(\d+)": lambda _, number: self._of(self.merge_requests, number),
             r"/merge_requests/(\d+)/diffs": self._diffs,
+            r"/merge_requests/(\d+)/versions": self._versions,
+            r"/merge_requests/(\d+)/versions/(\d+)": lambda _, number, one: self._version(number, one),
             r"/repository/commits/(\w+)/diff": self._diffs,
+            r"/repository/commits/(\w+)": lambda _, sha: self._of(self.commits, sha),
+            r"/repository/compare": self._comparison,
         }
 
     def _listing(self, request: Request) -> Answer:
-        listed = [entry for entry in self.pipelines if self._is_asked(entry, request.query)]
+        # without being asked for, GitLab lists no children
+        listed = [entry for entry in self.pipelines if not is_child(entry) and self._is_asked(entry, request.query)]
         if request.query.get("sort", "desc") == "desc":
             listed.reverse()
         return paged(
@@ -192,8 +219,23 @@ class Project:
             return Answer(302, headers={"Location": f"{self.storage}/{number}?X-Amz-Signature=s1gned"})
         return Answer(200, self.archives[number], {"Content-Type": "application/zip"})
 
+    def _versions(self, request: Request, number: str) -> Answer:
+        shown = [{**one, "diffs": None} if isinstance(one, dict) else one for one in self.versions.get(number, [])]
+        return paged(request, shown) if number in self.versions else NOT_FOUND
+
+    def _version(self, number: str, one: str) -> Answer:
+        return self._of({str(known["id"]): known for known in self.versions[number] if isinstance(known, dict)}, one)
+
+    def _comparison(self, request: Request) -> Answer:
+        found = self.comparisons.get((request.query["from"], request.query["to"]))
+        return NOT_FOUND if found is None else Answer(200, found)
+
     def _diffs(self, request: Request, name: str) -> Answer:
         return paged(request, self.diffs[name]) if name in self.diffs else NOT_FOUND
+
+
+def is_child(entry: Any) -> bool:
+    return is_whole(entry) and entry.get("source") == "parent_pipeline"
 
 
 def is_whole(entry: Any) -> bool:

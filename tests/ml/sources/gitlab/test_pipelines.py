@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ml.errors import SourceError
-from ml.sources import Limits
+from ml.sources import Limits, Surroundings, read_batch
 from ml.spec import Interval
 from tests.ml.sources.gitlab.collecting import DAYS, REPORT, Open, run_row, zipped
 from tests.ml.sources.gitlab.server import TOKEN, Project, job, pipeline
@@ -129,9 +129,9 @@ def test_a_collection_that_is_given_up_leaves_what_landed_and_the_next_one_the_r
     whole = collect(opened(), tmp_path / "whole")
     monkeypatch.setattr(ci_server, "BATCH_RUNS", 1)
     limits = Limits(10_000_000, "salt")
-    source = ci_server.CiServer(opened(), tmp_path / "killed", limits)
+    source = ci_server.CiServer(opened(), Surroundings(tmp_path / "killed", limits))
     fetching = source.fetch(Interval())
-    first = source.read(next(fetching), limits).frames["runs"]
+    first = read_batch(next(fetching), limits).frames["runs"]
     fetching.close()
     known = frozenset(zip(first["run_id"], first["attempt"], strict=True))
     rest = collect(opened(), tmp_path / "killed", known=known)

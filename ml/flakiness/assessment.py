@@ -45,7 +45,7 @@ class Limits:
         quarantine_rate: Rate (0..1) from which a flaky test costs more than it tells.
         broken_after: Failures in a row, not held for flaky, that make a test broken.
         fixed_at: Chance (0..1) of so many passes in a row for a test that is still flaky, below which it is fixed.
-        most_reruns: Reruns to suggest at most.
+        most_reruns: Reruns to suggest at most; where more would be needed, reruns settle nothing.
     """
 
     prior_failures: float = 0.05
@@ -55,7 +55,7 @@ class Limits:
     quarantine_rate: float = 0.05
     broken_after: int = 2
     fixed_at: float = 0.01
-    most_reruns: int = 5
+    most_reruns: int = 10
 
 
 def assess(history: pd.DataFrame, limits: Limits | None = None) -> pd.DataFrame:
@@ -70,8 +70,9 @@ def assess(history: pd.DataFrame, limits: Limits | None = None) -> pd.DataFrame:
 
     Returns:
         The index of `history` with probability (0..1, that the rate is above `Limits.least_rate`), rate (posterior
-        mean), rate_low and rate_high (95 % interval), state (a `TestState`), reason (one line) and reruns (how many
-        passes after a failure would be expected of a flaky test with 95 %: one pass among them settles it).
+        mean), rate_low and rate_high (95 % interval), state (a `TestState`), reason (one line) and reruns: of so many
+        executions after a failure, one passes with 95 % if the test is flaky at rate_high, which settles it; NaN where
+        more than `Limits.most_reruns` would be needed.
 
     Raises:
         NotEnoughData: there is no execution at all.
@@ -118,11 +119,11 @@ def _states(counts: Mapping[str, Floats], found: pd.DataFrame, limits: Limits) -
     return [next((state for state, holds in conditions if holds[at]), TestState.HEALTHY) for at in range(len(is_flaky))]
 
 
-def _reruns(rate_high: Floats, limits: Limits) -> npt.NDArray[np.int64]:
+def _reruns(rate_high: Floats, limits: Limits) -> Floats:
     """Least number of reruns of which one passes with 95 %, if the failure is flaky at the highest credible rate."""
     rate = np.clip(rate_high, 1e-9, 1 - 1e-9)
-    needed: Floats = np.ceil(np.log(0.05) / np.log(rate))
-    return np.minimum(np.maximum(needed, 1), limits.most_reruns).astype(np.int64)
+    needed: Floats = np.maximum(np.ceil(np.log(0.05) / np.log(rate)), 1)
+    return np.where(needed <= limits.most_reruns, needed, np.nan)
 
 
 def _reason(state: TestState, counts: Mapping[str, float], probability: float) -> str:

@@ -1,11 +1,16 @@
 """Flaky tests from labelled failures: typed counts, states, and odd histories."""
 
+import math
+
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from ml.errors import NotEnoughData
 from ml.flakiness import COUNTS, Limits, assess, count
+from tests.ml.flakiness.flakiness_builders import history
 
 NEVER = float("nan")
 
@@ -14,20 +19,6 @@ def told(*values: float) -> pd.Series:
     """Assessment of one test: executions, flaky and other failures, failures in a row, executions since flaky."""
     (row,) = assess(pd.DataFrame([values], columns=list(COUNTS))).to_dict("records")
     return pd.Series(row)
-
-
-def history(outcomes: str, labels: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A test's executions: p passed; f flaky, r regression, i infrastructure, u unknown, n failed without a label."""
-    states = {"f": "flaky", "r": "regression", "i": "infrastructure", "u": "unknown"}
-    names = {"variant": "v", "test_id": "t"}
-    rows = [{"run_id": f"r{at}", **names, "failed": letter != "p"} for at, letter in enumerate(outcomes)]
-    found = [
-        {"run_id": f"r{at}", **names, "state": states[letter], "probability": 0.9}
-        for at, letter in enumerate(outcomes)
-        if letter in states
-    ]
-    columns = ["run_id", "variant", "test_id", "state", "probability"]
-    return pd.DataFrame(rows), pd.DataFrame(found, columns=columns)
 
 
 def counts(outcomes: str) -> list[float]:
@@ -74,10 +65,22 @@ def test_reasons_name_the_numbers() -> None:
     assert told(140, 10, 0, 0, 100)["reason"] == "10.0 flaky failures in 140 executions, none in the last 100"
 
 
-def test_reruns_suffice_to_see_a_pass_with_95_percent() -> None:
-    row = told(100, 20, 0, 0, 1)
-    assert row["rate_high"] ** row["reruns"] <= 0.05 < row["rate_high"] ** (row["reruns"] - 1)
-    assert told(4, 4, 0, 0, 0)["reruns"] <= Limits().most_reruns
+@given(executions=st.integers(0, 400), data=st.data(), share=st.floats(0, 1))
+def test_so_many_reruns_show_both_outcomes_of_a_flaky_test_with_95_percent(
+    executions: int, data: st.DataObject, share: float
+) -> None:
+    row = told(executions + 1, data.draw(st.integers(0, executions)), 0, 0, 0)
+    rate = share * row["rate_high"]  # any rate that is credible, up to the highest
+    if math.isnan(row["reruns"]):
+        assert row["rate_high"] ** Limits().most_reruns > 0.05
+    else:
+        assert stats.binom.sf(0, row["reruns"], 1 - rate) >= 0.95  # a pass beside the failure that was seen
+        assert row["reruns"] == 1 or stats.binom.sf(0, row["reruns"] - 1, 1 - row["rate_high"]) < 0.95
+
+
+def test_no_number_of_reruns_is_suggested_for_a_test_that_nearly_always_fails() -> None:
+    assert math.isnan(told(400, 390, 0, 0, 1)["reruns"])
+    assert told(4, 4, 0, 0, 0)["reruns"] == 3
 
 
 @pytest.mark.parametrize(

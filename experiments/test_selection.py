@@ -1,0 +1,241 @@
+"""Order of tests on real histories: the shipped `test_selection` against its baselines and the optimum.
+
+Run: ``python -m experiments.test_selection <history folder> ...``
+
+Protocol: runs by time; the first 60 % are for learning and for every choice (fit, calibrate and validate as in the
+pipeline), the last 40 % are judged once. Attempts are merged, skipped results left out. A run counts with at least six
+results, one failure, and at most half failing. Features of a run look at what was known when it started, so they go on
+learning in the judged period, as baselines do.
+
+The best baseline is the best one on the judged runs, in hindsight: a harder rival than anyone could have picked.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.histories import opened, read_tables
+from experiments.misses import misses
+from experiments.rows import RESULTS, Row, block_within, figures, libraries, number, write
+from experiments.selection_points import CURVE_SHARES, selection_points
+from ml import metrics, training
+from ml.errors import NotEnoughData
+from ml.features import Context, Queries, build
+from ml.labels import label
+from ml.models import load_model
+from ml.spec import MERGED_RESULT, Interval, Measure, ModelSpec, Split
+from ml.training import FitOptions, Fitted
+from ml.training.evaluation import primary_by_run, score_by_cost, scored
+from ml.training.fitting import chance
+
+EXPERIMENT = "test_selection"
+LEARNED_SHARE = 0.6
+OPTIONS = FitOptions(seed=1, threads=2)
+VIEWS: tuple[metrics.View, ...] = ("all", "new")
+MEASURES = ("apfd", "apfdc", "napfd_time")
+HINDSIGHT = datetime(2100, 1, 1, tzinfo=UTC)  # labels tell misses apart; no order sees them
+TIME_BUDGET = 0.5  # of napfd_time, as peers report it
+RESAMPLES = 2_000
+OPTIMAL, RANDOM = "optimal", "random"
+MODEL, BY_COST = "model", "model_by_cost"
+KEPT = ["run_id", "variant", "test_id", "started_at", "failed", "previous_failed", "duration_s"]
+KEPT += ["executions_count", "failures_count", "executions_since_failure_count"]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was chosen on the first part of the runs; `model` is None where `refused` says why there is none."""
+
+    model: Fitted | None
+    validation: Mapping[str, float | None]
+    refused: str = ""
+
+
+def judged_period(runs: pd.DataFrame) -> Interval:
+    """The last 40 % of all runs by time, those without results too."""
+    ordered = runs.drop_duplicates("run_id").sort_values(["started_at", "run_id"], ignore_index=True)
+    return Interval(ordered["started_at"].iloc[math.ceil(LEARNED_SHARE * len(ordered))].to_pydatetime(), None)
+
+
+def learn(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> Learned:
+    """Fit every candidate and choose one, as the pipeline does, before the judged period."""
+    try:
+        split = training.split_by_time(training.runs_of(frame), period)
+        fitted = training.fit_candidates(spec, frame, split, OPTIONS, lambda name: print(f"  fits {name}", flush=True))
+        chosen = training.choose(spec, fitted, frame, split)
+    except NotEnoughData as reason:
+        return Learned(None, {}, str(reason))
+    rows = training.period_rows(frame, split, "validate")
+    found = {one.name: primary_by_run(spec, scored(one.estimator, rows)).mean() for one in fitted}
+    found |= {
+        name: primary_by_run(spec, rows.join(scores)).mean()
+        for name, scores in training.baseline_scores(spec, frame, split, rows).items()
+    }
+    return Learned(chosen, {name: number(value) for name, value in found.items()})
+
+
+def ranked(spec: ModelSpec, rows: pd.DataFrame, model: Fitted | None) -> pd.DataFrame:
+    """Outcomes, and a column of scores per method: baselines, the optimum, and the model where there is one."""
+    scores: dict[str, Any] = {name: rank(rows) for name, rank in spec.baselines.items()}
+    # No score at all is every order at once: the expectation, not one draw.
+    scores |= {RANDOM: 0.0, "failures_count": rows["failures_count"], OPTIMAL: _optimal(rows)}
+    if model is not None:
+        scores[MODEL] = training.predict(model.estimator, rows)["score"]
+        scores[BY_COST] = score_by_cost(chance(model.estimator, rows), rows[spec.cost])
+    renamed = {"failures_count": "failure_count"}
+    return rows[KEPT].assign(**{renamed.get(name, name): values for name, values in scores.items()})
+
+
+def _optimal(rows: pd.DataFrame) -> pd.Series:
+    """Failing tests first, the quickest of them ahead: no order has a higher APFD or APFDc."""
+    costs = rows["duration_s"].fillna(rows["duration_s"].median()).fillna(1.0).clip(lower=0)
+    return (1 / (1 + costs)).where(rows["failed"].astype(bool), -1.0)
+
+
+def methods_of(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Names of baselines, and of the orders of the model."""
+    names = [str(name) for name in table if name not in KEPT]
+    models = [name for name in names if name in (MODEL, BY_COST)]
+    return [name for name in names if name not in (*models, OPTIMAL)], models
+
+
+def earlier_block(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> int:
+    """Block length of the bootstrap, from the best baseline on all runs before the judged ones."""
+    nothing = Interval(period.start, period.start)
+    split = Split(Interval(None, period.start), nothing, nothing, period)
+    return training.period_block(spec, frame, split, "test")
+
+
+def compare(table: pd.DataFrame, view: metrics.View, block: int) -> Iterator[Row]:
+    """Rows of one view: each method, and for the model its lead over the best baseline and the gap it closes."""
+    baselines, models = methods_of(table)
+    by_run = {name: metrics.ranking_by_run(table, name, view, TIME_BUDGET) for name in (*baselines, *models, OPTIMAL)}
+    count = len(by_run[OPTIMAL])
+    if count == 0:
+        return
+    resamples = metrics.block_resamples(count, block_within(block, count), RESAMPLES, seed=count)
+    for measure in MEASURES:
+        values = {name: found[measure].to_numpy(np.float64) for name, found in by_run.items()}
+        about = {"measure": f"{measure}_{view}", "runs": count}
+        for name, series in values.items():
+            yield {"method": name, **about, **figures(metrics.interval(series, resamples), count)}
+        best = max(baselines, key=lambda name, found=values: float(np.nanmean(found[name])))
+        for name in models:
+            against = {"method": name, "runs": count, "against": best}
+            lead = metrics.interval(values[name] - values[best], resamples)
+            yield {**against, "measure": f"{measure}_{view}_lead", **figures(lead, count)}
+            closed = gap_closed(values[name], values[best], values[OPTIMAL], resamples)
+            yield {**against, "measure": f"{measure}_{view}_gap_closed", **figures(closed, count)}
+
+
+def gap_closed(ours: metrics.Floats, best: metrics.Floats, optimal: metrics.Floats, resamples: metrics.Ints) -> Measure:
+    """Share of the way from the best baseline to the optimum, of the means; below 0 behind it."""
+    led, gap = ours - best, optimal - best
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = led[resamples].mean(axis=1) / gap[resamples].mean(axis=1)
+        value = led.mean() / gap.mean()
+    known = spread[np.isfinite(spread)]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (math.nan, math.nan)
+    return Measure(float(value), float(low), float(high))
+
+
+def measure(spec: ModelSpec, name: str, tables: Mapping[str, pd.DataFrame], looks: int = 1) -> dict[str, Any]:
+    """All that is reported of one history.
+
+    Args:
+        spec: the model.
+        name: of the set.
+        tables: runs, test_results, changed_files.
+        looks: how often the last 40 % were judged by this experiment, this time included.
+
+    Returns:
+        about (of the set), rows, curves and misses, ready for JSON.
+    """
+    project = str(tables["runs"]["project"].iloc[0])
+    with opened(tables) as engine:
+        frame = build(engine, Queries.training(project), Context())
+        states = label(engine, project, HINDSIGHT)[[*MERGED_RESULT, "state"]]
+    print(f"{name}: {len(frame)} merged results of {frame['run_id'].nunique()} runs", flush=True)
+    period = judged_period(tables["runs"])
+    learned = learn(spec, frame, period)
+    block = earlier_block(spec, frame, period)
+    rows = frame.loc[(frame["started_at"] >= period.start).to_numpy()]
+    table = ranked(spec, rows, learned.model)
+    labelled = table.merge(states, on=MERGED_RESULT, how="left", validate="one_to_one")
+    shared = {"experiment": EXPERIMENT, "set": name, "project": project}
+    found = [{**shared, **row} for view in VIEWS for row in compare(table, view, block)]
+    best = {row["measure"]: row for row in found if row["method"] == MODEL and "against" in row}
+    rival = best["apfd_new_lead"]["against"] if "apfd_new_lead" in best else "failure_rate_with_decay"
+    shown = [name for name in (MODEL, BY_COST, rival, RANDOM) if name in table]
+    found += [{**shared, **row} for view in VIEWS for row in selection_points(table, shown, view, block)]
+    return {
+        "about": _about(shared, frame, rows, learned) | {"block": block, "looks": looks, "rival": rival},
+        "rows": found,
+        "curves": [curve for name in shown if name != BY_COST for curve in _curve(table, name)],
+        "misses": [{**shared, **row} for row in misses(labelled, MODEL, rival, OPTIMAL)] if learned.model else [],
+    }
+
+
+def _curve(table: pd.DataFrame, name: str) -> Iterator[Row]:
+    points = metrics.selection_curve(table, name, CURVE_SHARES, "new").round(4)
+    yield {"method": name, "view": "new", **{str(column): points[column].tolist() for column in points}}
+
+
+def _about(shared: Row, frame: pd.DataFrame, rows: pd.DataFrame, learned: Learned) -> Row:
+    model = learned.model
+    return shared | {
+        "runs": int(frame["run_id"].nunique()),
+        "results": len(frame),
+        "failures": int(frame["failed"].sum()),
+        "judged_runs": int(rows["run_id"].nunique()),
+        "has_change_rate": number(float(frame["has_change"].mean())),
+        "chosen": model.name if model else None,
+        "refused": learned.refused,
+        "fit_rows": model.params["fit_rows"] if model else 0,
+        "validation": learned.validation,
+        "seed": OPTIONS.seed,
+        "libraries": libraries(),
+    }
+
+
+def results_file(name: str, folder: Path = RESULTS) -> Path:
+    """Where the results of one set lie."""
+    return folder / f"{EXPERIMENT}_{name}.json"
+
+
+def judge(folder: Path, results: Path = RESULTS) -> dict[str, Any]:
+    """Measure the history in a folder and write what was found, with one look more than before."""
+    path = results_file(folder.name, results)
+    looks = json.loads(path.read_text(encoding="utf-8"))["about"]["looks"] if path.exists() else 0
+    found = measure(load_model(EXPERIMENT), folder.name, read_tables(folder), looks + 1)
+    write(path, found)
+    _tell(found)
+    return found
+
+
+def _tell(found: Mapping[str, Any]) -> None:
+    for measured in ("apfd_all", "apfdc_all", "apfd_new", "apfdc_new"):
+        values = {row["method"]: row["value"] for row in found["rows"] if row["measure"] == measured}
+        print(f"  {measured}:", ", ".join(f"{name} {value}" for name, value in values.items()), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Judge the given histories, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+", help="history folders of Parquet tables")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    given = parser.parse_args(arguments)
+    for folder in given.folders:
+        judge(folder, given.results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The experiment judges the last runs only, counts as the protocol says, and its page is what its numbers say."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import page, rows
+from experiments.histories import read_tables
+from experiments.misses import kinds, misses
+from experiments.selection_points import places, selection_points
+from experiments.test_selection import compare, gap_closed, judged_period, measure, methods_of, results_file
+from ml.models import load_model
+from ml.sources.simulator import World, simulate
+from ml.spec import Measure
+
+START = pd.Timestamp("2026-01-01", tz="UTC").as_unit("us")
+SPEC = load_model("test_selection")
+QUICK = replace(SPEC, candidates={"logistic_regression": SPEC.candidates["logistic_regression"]})
+
+
+def table(failed: list[list[int]], scores: dict[str, list[float]], **columns: Any) -> pd.DataFrame:
+    """Runs of ten tests of 1, 2, ... 10 s; `failed` names the failing ones by place in the table."""
+    run = np.repeat(np.arange(len(failed)), 10)
+    test = np.tile(np.arange(10), len(failed))
+    found = pd.DataFrame(
+        {
+            "run_id": [f"run-{number}" for number in run],
+            "variant": "",
+            "test_id": [f"test-{number}" for number in test],
+            "started_at": START + pd.to_timedelta(run, unit="h"),
+            "failed": [number in failed[of] for of, number in zip(run, test, strict=True)],
+            "previous_failed": False,
+            "duration_s": test + 1.0,
+            "executions_count": 100.0,
+            "failures_count": 5.0,
+            "executions_since_failure_count": 50.0,
+            "state": "flaky",
+        }
+    )
+    return found.assign(**{name: np.tile(values, len(failed)) for name, values in scores.items()}, **columns)
+
+
+IN_ORDER = list(range(10, 0, -1))
+
+
+def simulated(run_count: int) -> dict[str, pd.DataFrame]:
+    world = World(run_count=run_count, announced_count=0, module_count=4, tests_per_module=4, regression_rate=0.4)
+    history = simulate(world)
+    return {name: getattr(history, name) for name in ("runs", "test_results", "changed_files")}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return measure(QUICK, "dune", simulated(300))
+
+
+def test_the_last_two_fifths_of_all_runs_are_judged_in_order_of_time() -> None:
+    starts = [START + pd.Timedelta(hours=hour) for hour in range(10)]
+    runs = pd.DataFrame({"run_id": list("jihgfedcba"), "started_at": starts[::-1]})
+    again = pd.concat([runs, runs.head(3)])  # attempts
+    assert judged_period(again).start == starts[6]
+    assert judged_period(again).end is None
+
+
+def test_the_gap_closed_is_the_share_of_the_way_to_the_optimum() -> None:
+    ours, best, optimal = np.array([0.8, 0.9]), np.array([0.7, 0.8]), np.array([1.0, 1.0])
+    closed = gap_closed(ours, best, optimal, np.array([[0, 0], [1, 1]]))
+    assert closed.value == pytest.approx(0.4)
+    assert (closed.low, closed.high) == pytest.approx((1 / 3 + 0.025 / 6, 0.5 - 0.025 / 6))
+
+
+def test_a_gap_that_is_not_there_cannot_be_closed() -> None:
+    closed = gap_closed(np.ones(2), np.ones(2), np.ones(2), np.array([[0, 1]]))
+    assert math.isnan(closed.value)
+    assert rows.figures(closed) == {"value": None, "low": None, "high": None}
+
+
+def test_the_model_is_held_against_the_best_baseline_of_the_judged_runs() -> None:
+    scored = table(
+        [[0], [1]], {"bad": IN_ORDER[::-1], "good": [9, 10, *[1] * 8], "model": IN_ORDER, "optimal": 10 * [0]}
+    )
+    scored["optimal"] = scored["failed"].astype(float)
+    scored = scored.drop(columns="state")
+    assert methods_of(scored) == (["bad", "good"], ["model"])
+    by = {(row["method"], row["measure"]): row for row in compare(scored, "all", 1)}
+    assert by["model", "apfd_all"]["value"] == pytest.approx(0.9)  # places 1 and 2 of ten
+    assert by["good", "apfd_all"]["value"] == pytest.approx(0.9)
+    assert by["bad", "apfd_all"]["value"] == pytest.approx(0.1)
+    assert by["optimal", "apfd_all"]["value"] == pytest.approx(0.95)
+    lead = by["model", "apfd_all_lead"]
+    assert (lead["against"], lead["value"], lead["runs"]) == ("good", 0.0, 2)
+    assert by["model", "apfd_all_gap_closed"]["value"] == 0.0
+
+
+def test_places_are_shares_of_tests_and_of_duration_in_rank_order() -> None:
+    placed = places(table([[2]], {"score": IN_ORDER}), "score").set_index("test_id")
+    assert placed.loc["test-2", ["rank", "tests"]].tolist() == [3, 0.3]
+    assert placed.loc["test-2", "duration"] == pytest.approx(6 / 55)
+
+
+def test_a_point_is_the_smallest_share_that_catches_so_much() -> None:
+    failed = [*([[0]] * 9), [0, 4]]
+    by = {row["measure"]: row["value"] for row in selection_points(table(failed, {"m": IN_ORDER}), ["m"], "all", 1)}
+    assert by["tests_at_test_recall_90_all"] == 0.1  # nine runs and half of the tenth
+    assert by["tests_at_test_recall_95_all"] == 0.1
+    assert by["tests_at_test_recall_99_all"] == 0.5
+    assert by["tests_at_change_recall_99.9_all"] == 0.1  # one failure of the tenth run is enough
+    assert by["duration_at_test_recall_99_all"] == pytest.approx(15 / 55, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("measured", "lead", "closed", "answer"),
+    [
+        ("apfd_all", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), "met"),
+        ("apfd_all", (0.01, -0.01, 0.02), (0.1, -0.1, 0.2), "met, within chance"),
+        ("apfd_all", (-0.02, -0.03, -0.01), (-0.2, -0.3, -0.1), "missed"),
+        ("apfd_new", (0.1, 0.05, 0.15), (0.4, 0.3, 0.45), "missed"),
+        ("apfd_new", (0.1, 0.05, 0.15), (0.4, 0.3, 0.6), "missed, within chance"),
+        ("apfd_new", (0.1, 0.05, 0.15), (0.6, None, None), "met, within chance"),
+    ],
+)
+def test_the_page_says_whether_the_aim_is_met_and_how_surely(
+    measured: str, lead: tuple[float, ...], closed: tuple[float | None, ...], answer: str
+) -> None:
+    found = [
+        {"method": "model", "measure": f"{measured}_{part}", **dict(zip(("value", "low", "high"), values, strict=True))}
+        for part, values in (("lead", lead), ("gap_closed", closed))
+    ]
+    assert page.aim(found, "model", measured) == answer
+    assert page.aim(found, "another", measured) == "no model"
+
+
+def test_few_runs_have_no_interval_and_blocks_fit_four_times() -> None:
+    assert rows.figures(Measure(0.5, 0.4, 0.6), 19) == {"value": 0.5, "low": None, "high": None}
+    assert rows.figures(Measure(0.5, 0.4, 0.6), 20)["low"] == 0.4
+    assert [rows.block_within(10, runs) for runs in (3, 20, 39, 40, 400)] == [1, 5, 9, 10, 10]
+
+
+def test_without_a_failing_run_there_is_no_point() -> None:
+    assert list(selection_points(table([[]], {"m": IN_ORDER}), ["m"], "all", 1)) == []
+
+
+def test_a_new_failure_is_of_the_first_kind_that_fits() -> None:
+    failures = pd.DataFrame(
+        {
+            "run_id": ["a", "b", "c", "d", *["e"] * 11],
+            "test_id": [str(number) for number in range(15)],
+            "executions_count": [0, 40, 40, 90, *[40] * 11],
+            "failures_count": [0, 0, 3, 3, *[0] * 11],
+            "executions_since_failure_count": [np.nan, np.nan, 29, 30, *[5] * 11],
+        }
+    )
+    assert kinds(failures).tolist() == ["new_test", "first_ever", "lately", "long_ago", *["mass"] * 11]
+
+
+def test_what_is_lost_by_kind_adds_up_to_the_distance_to_the_optimum() -> None:
+    scored = table([[3, 5], [9]], {"model": IN_ORDER, "rival": IN_ORDER[::-1]})
+    scored["optimal"] = scored["failed"].astype(float)
+    by = {row["kind"]: row for row in misses(scored, "model", "rival", "optimal")}
+    assert by["long_ago"]["failures"] == 3
+    assert by["long_ago"]["states"] == {"flaky": 3}
+    measured = {
+        row["method"]: row["value"]
+        for row in compare(scored.drop(columns="state"), "new", 1)
+        if row["measure"] == "apfd_new"
+    }
+    assert sum(row["lost"] for row in by.values()) == pytest.approx(measured["optimal"] - measured["model"])
+    assert sum(row["rival_lost"] for row in by.values()) == pytest.approx(measured["optimal"] - measured["rival"])
+
+
+def test_changed_files_that_were_known_only_later_are_not_read(tmp_path: Path) -> None:
+    changes = pd.DataFrame(
+        {"run_id": ["1", "2"], "change_source": ["exact_master_commit", "merged_patch_of_same_jira"]}
+    )
+    changes.to_parquet(tmp_path / "changed_files.parquet")
+    assert read_tables(tmp_path)["changed_files"]["run_id"].tolist() == ["1"]
+
+
+@pytest.mark.slow
+def test_a_simulated_history_goes_through_to_the_page(found: dict[str, Any], tmp_path: Path) -> None:
+    assert found["about"]["chosen"] == "logistic_regression"
+    assert found["about"]["judged_runs"] == 120
+    by = {(row["method"], row["measure"]): row for row in found["rows"]}
+    assert by["random", "apfd_all"]["value"] == 0.5
+    assert by["optimal", "apfd_new"]["value"] >= by["model", "apfd_new"]["value"] > 0.5
+    assert by["model", "apfd_new"]["low"] <= by["model", "apfd_new"]["value"] <= by["model", "apfd_new"]["high"]
+    rows.write(results_file("dune", tmp_path), found)
+    text = page.render(tmp_path)
+    assert "Absent, so not on this page: ozone, ozone_gha, druid, iofrol, zephyr." in text
+    assert page.cell(by["model", "apfd_new"]) in text
+    page.draw(tmp_path, tmp_path / "plots", lambda name: None)
+    assert (tmp_path / "plots" / "dune.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_history_too_short_for_a_model_is_shown_with_the_reason(tmp_path: Path) -> None:
+    found = measure(QUICK, "druid", simulated(40))
+    assert found["about"]["chosen"] is None
+    assert {row["method"] for row in found["rows"]} >= {"random", "optimal", "failure_count"}
+    assert "model" not in {row["method"] for row in found["rows"]}
+    rows.write(results_file("druid", tmp_path), found)
+    text = page.render(tmp_path)
+    assert found["about"]["refused"] in text
+    assert "no model" in text
+
+
+def test_results_are_written_one_row_to_a_line(tmp_path: Path) -> None:
+    document = {"about": {"seed": 1}, "rows": [{"value": 0.5}, rows.figures(Measure(0.25, math.nan, 1.0))], "none": []}
+    rows.write(tmp_path / "deep" / "x.json", document)
+    text = (tmp_path / "deep" / "x.json").read_text()
+    assert json.loads(text) == document
+    assert '\n {"value": 0.25, "low": null, "high": 1.0}\n' in text
+
+
+def test_the_page_says_what_the_kept_results_say() -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.render(), "run `python -m experiments --render-only`"

@@ -1,0 +1,128 @@
+"""Hints of typed executions: what is significant is told with its numbers, what is not is left out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml.flakiness import Hint, hints
+from ml.sources.simulator import World, simulate
+from tests.ml.flakiness.flakiness_builders import history
+
+PASS_S, SLOW_S = 2.0, 9.0
+Frames = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def timed(frames: Frames, failures_s: float | None, passes_s: float | None = PASS_S) -> Frames:
+    """Durations by outcome, a little apart from each other."""
+    executions, labels = frames
+    drift = np.arange(len(executions)) / 1000
+    seconds = np.where(executions["failed"], failures_s or np.nan, passes_s or np.nan) + drift
+    return executions.assign(duration_s=seconds), labels
+
+
+def joined(*histories: Frames) -> Frames:
+    executions, labels = zip(*histories, strict=True)
+    return pd.concat(executions), pd.concat([frame for frame in labels if len(frame)])
+
+
+def hints_of(frames: Frames, variant: str = "v") -> dict[str, Hint]:
+    found = hints(*frames, [(variant, "t")])
+    assert set(found) == {(variant, "t")}
+    return {hint.kind.value: hint for hint in found[(variant, "t")]}
+
+
+def test_failures_that_take_longer_than_passes_hint_at_timing() -> None:
+    (hint,) = hints_of(timed(history("ppfpppfppppfpppppp"), SLOW_S)).values()
+    assert hint.kind == "timing"
+    assert hint.evidence == "3 failures took 9.01 s (median), 15 passes 2.01 s"
+    assert 0.001 < hint.p_value < 0.05
+
+
+@pytest.mark.parametrize("seconds", [0.5, PASS_S])
+def test_failures_that_take_no_longer_hint_at_nothing(seconds: float) -> None:
+    assert hints_of(timed(history("ppfpppfppppfpppppp"), seconds)) == {}
+
+
+@pytest.mark.parametrize(("failures_s", "passes_s"), [(None, None), (None, PASS_S), (SLOW_S, None)])
+def test_unknown_durations_hint_at_nothing(failures_s: float | None, passes_s: float | None) -> None:
+    assert hints_of(timed(history("ppfpppfppppfpppppp"), failures_s, passes_s)) == {}
+
+
+def test_one_failure_has_nothing_in_common_with_another() -> None:
+    assert hints_of(timed(history("p" * 200 + "f"), SLOW_S)) == {}
+
+
+def test_failures_together_with_others_hint_at_resources() -> None:
+    outcomes = "ppfpppfppppfpppppp"
+    crowd = [timed(history(outcomes, test=name), PASS_S) for name in ("a", "b", "c")]
+    (hint,) = hints_of(joined(timed(history(outcomes), PASS_S), *crowd)).values()
+    assert (hint.kind, hint.evidence) == (
+        "resource",
+        "in runs with 3 or more other flaky failures: 3 of 3 failures, 0 of 15 passes",
+    )
+    # one choice of three among the 816 of eighteen executions, for two hints that were tried
+    assert hint.p_value == pytest.approx(2 / 816)
+
+
+def test_two_others_are_no_crowd_and_an_outage_is_not_counted() -> None:
+    own = timed(history("ppfpppfppppfpppppp"), PASS_S)
+    two = [timed(history("ppfpppfppppfpppppp", test=name), PASS_S) for name in ("a", "b")]
+    down = [timed(history("ppipppippppipppppp", test=name), PASS_S) for name in ("c", "d", "e")]
+    assert hints_of(joined(own, *two, *down)) == {}
+
+
+def test_failures_on_one_variant_hint_at_the_platform() -> None:
+    frames = joined(
+        *(timed(history(text, variant=name), PASS_S) for name, text in (("v", "pfpfpfpfpp"), ("w", "p" * 30)))
+    )
+    (hint,) = hints_of(frames).values()
+    assert (hint.kind, hint.evidence) == (
+        "platform",
+        "fails 4 of 10 times here, 0 of 30 times on other variants",
+    )
+    assert hints_of(frames, "w") == {}
+
+
+def test_equal_rates_on_all_variants_and_a_single_variant_hint_at_no_platform() -> None:
+    equal = [timed(history("pfpppfppppfppp", variant=name), PASS_S) for name in ("v", "w")]
+    assert hints_of(joined(*equal)) == {}
+    assert hints_of(equal[0]) == {}
+
+
+def test_failures_of_the_code_are_no_evidence() -> None:
+    frames = joined(
+        *(timed(history(text, variant=name), SLOW_S) for name, text in (("v", "prprprprpp"), ("w", "p" * 30)))
+    )
+    assert hints_of(frames) == {}
+
+
+def test_a_test_that_never_ran_has_no_hints() -> None:
+    assert hints(*timed(history("pp"), None), [("v", "unheard")]) == {("v", "unheard"): ()}
+
+
+def test_chance_gives_a_hint_to_few_tests_without_a_cause() -> None:
+    rng = np.random.default_rng(7)
+    tests = [f"t{number}" for number in range(200)]
+    frames = []
+    for name in tests:
+        for variant in ("v", "w"):
+            outcomes = "".join(rng.choice(["p", "f"], size=60, p=[0.9, 0.1]))
+            executions, labels = history(outcomes, test=name, variant=variant)
+            frames.append((executions.assign(duration_s=rng.exponential(3, 60)), labels))
+    found = hints(*joined(*frames), [("v", name) for name in tests])
+    # the crowd is there in nearly every run, which makes its hint a test of little, and the others share 5 %
+    assert sum(1 for told in found.values() if told) <= 18
+
+
+@pytest.mark.slow
+def test_platform_flaky_tests_of_the_simulator_are_told_apart() -> None:
+    world = simulate(
+        World(seed=8, run_count=250, module_count=4, flaky_share=0.4, drift_at=0.01, drift_failure_factor=8)
+    )
+    truth = world.failures.groupby(["run_id", "variant", "test_id"], as_index=False)[["state", "cause"]].first()
+    results = world.test_results.query("outcome != 'skipped'").assign(failed=lambda rows: rows["outcome"] != "passed")
+    executions = results.groupby(["run_id", "variant", "test_id"], as_index=False)[["failed", "duration_s"]].max()
+    kinds = world.tests.set_index("test_id")["flakiness"].dropna()
+    found = hints(executions, truth, [("windows", str(name)) for name in kinds.index])
+    given = {str(kinds[name]) for (_, name), told in found.items() if "platform" in {hint.kind for hint in told}}
+    assert given == {"platform"}

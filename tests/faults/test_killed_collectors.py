@@ -14,6 +14,7 @@ KILLS = 24
 TORN = 3
 MOST_ROUNDS = 60
 FINISHED = 20
+EFFECTS = 16  # on the world outside: about two batches
 
 
 def rows_of(batch_ids: list[str]) -> dict[str, list[tuple[object, ...]]]:
@@ -43,7 +44,7 @@ def check_head(warehouse: Warehouse, lake: Lake) -> Snapshot:
 
 
 def test_collectors_killed_at_any_moment_lose_and_double_nothing(postgres: Postgres, tmp_path: Path) -> None:
-    """Two collectors at once, both killed again and again; the seed fixes the moments, the machine what they hit."""
+    """Two collectors at once, both killed again and again: after a number of effects, and a moment, by the seed."""
     chance = random.Random(20260101)
     lake = Lake(str(tmp_path / "lake"))
     lake.create()
@@ -61,7 +62,8 @@ def test_collectors_killed_at_any_moment_lose_and_double_nothing(postgres: Postg
             ]
             assert all(collector.wait_for(1) for collector in collectors)
             for collector in chance.sample(collectors, 2):
-                time.sleep(chance.uniform(0, 1.5 * pace))
+                assert collector.wait_for(chance.randint(1, EFFECTS)), "the collector ended by itself"
+                time.sleep(chance.uniform(0, pace / EFFECTS))
                 assert collector.kill() == KILLED, "the collector ended by itself"
                 kills += 1
                 head = check_head(warehouse, lake)

@@ -184,7 +184,7 @@ def _for_docs(frame: pd.DataFrame) -> pd.DataFrame:
     Categoricals: comparing the keys of 500,000 rows is then a matter of integers. HTML: Data Docs print the values that
     fail, and do not escape them; a test may well be named ``<script>``. Escaping keeps different texts different.
     """
-    texts = frame.select_dtypes("object").columns
+    texts = frame.select_dtypes(["object", "category"]).columns
     return frame.assign(**{name: frame[name].astype("category").cat.rename_categories(html.escape) for name in texts})
 
 

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -155,19 +156,29 @@ def separate(stored: pa.Table, incoming: pa.Table, keys: tuple[str, ...]) -> Sep
         name for name in incoming.column_names if name in stored.column_names and name not in ("batch_id", "day")
     ]
     both = pa.concat_tables([stored.select(content), incoming.select(content)])
-    both = both.append_column(_ROW, pa.array(np.arange(both.num_rows)))
-    firsts = both.group_by(list(keys)).aggregate([(_ROW, "min")])
-    is_first = np.zeros(both.num_rows, dtype=bool)
-    is_first[firsts[f"{_ROW}_min"].to_numpy()] = True
-    incoming_is_first = is_first[stored.num_rows :]
-    fresh = incoming.filter(pa.array(incoming_is_first))
-    repeats = np.flatnonzero(~incoming_is_first) + stored.num_rows
-    pairs = both.select([*keys, _ROW]).take(repeats).join(firsts, list(keys)).sort_by(_ROW)
-    differing = _first_difference(both.take(pairs[_ROW]), both.take(pairs[f"{_ROW}_min"]), content)
-    differs = pc.is_valid(differing)
-    conflicts = incoming.take(pc.subtract(pairs[_ROW], stored.num_rows)).append_column("__column", differing)
-    conflicts = conflicts.filter(differs)
+    first = _first_rows(both.select(list(keys)))
+    is_repeat = first[stored.num_rows :] < np.arange(stored.num_rows, both.num_rows)
+    repeats = np.flatnonzero(is_repeat)
+    again = repeats + stored.num_rows
+    differing = _first_difference(both.take(again), both.take(first[again]), content)
+    conflicts = incoming.take(repeats).append_column("__column", differing).filter(pc.is_valid(differing))
+    fresh = incoming.filter(pa.array(~is_repeat))
     return Separated(fresh, len(repeats) - conflicts.num_rows, conflicts, fresh.slice(0, 0))
+
+
+def _first_rows(keys: pa.Table) -> npt.NDArray[np.int64]:
+    """For each row the number of the first one that is equal to it.
+
+    Over dictionary codes: hashing five texts of each row, as grouping does, takes five times as long.
+    """
+    groups = np.zeros(keys.num_rows, dtype=np.int64)
+    for column in keys.columns:
+        codes = column.dictionary_encode("encode").combine_chunks()
+        # neither factor exceeds the number of rows: the product stays below 2**63 for three billion of them
+        groups = pd.factorize(groups * len(codes.dictionary) + codes.indices.to_numpy())[0]
+    first = np.empty(keys.num_rows, dtype=np.int64)
+    first[groups[::-1]] = np.arange(keys.num_rows)[::-1]  # what is written last stays: the first row of a group
+    return first[groups]
 
 
 def separate_runs(stored: pa.Table, incoming: pa.Table) -> Separated:

@@ -24,8 +24,8 @@ class RowsOfRuns:
     """Collects the rows of a batch, run by run; changed files that repeat an earlier row are left out.
 
     Frames: strings are object with None, `attempt` int64, moments datetime64[us, UTC], `duration_s` float64,
-    `imputed` bool, `is_fork` boolean, `added`/`deleted` Int64; in `test_results`, `project`, `variant`, `test_id` and
-    `outcome` are category, because few values stand in many rows.
+    `imputed` bool, `is_fork` boolean, `added`/`deleted` Int64; in `test_results`, text is category, because few
+    values stand in many rows.
     """
 
     def __init__(self, project: str) -> None:
@@ -68,17 +68,19 @@ class RowsOfRuns:
         named = [told_apart(report) for _, _, report in self._reports]
         counts = [len(test_ids) for test_ids, _ in named]
 
-        def spread(values: Sequence[object]) -> np.ndarray[Any, Any]:
-            return np.repeat(np.array(values, dtype=object), counts)
+        def spread(texts: Sequence[str]) -> pd.Categorical:
+            codes, distinct = pd.factorize(np.array(texts, dtype=object))
+            numbers: Any = np.repeat(codes, counts)  # pandas-stubs know of lists alone
+            return pd.Categorical.from_codes(numbers, pd.Index(distinct, dtype=object))
 
-        attempts = spread([run["attempt"] for run, _, _ in self._reports]).astype("int64")
+        attempts = np.repeat(np.array([run["attempt"] for run, _, _ in self._reports], dtype="int64"), counts)
         executions = np.array([number for _, numbers in named for number in numbers], dtype="int64")
         frame = pd.DataFrame(
             {
-                "project": pd.Categorical(spread([run["project"] for run, _, _ in self._reports])),
+                "project": spread([run["project"] for run, _, _ in self._reports]),
                 "run_id": spread([run["run_id"] for run, _, _ in self._reports]),
                 "attempt": _numbered(attempts, executions),
-                "variant": pd.Categorical(spread([variant for _, variant, _ in self._reports])),
+                "variant": spread([variant for _, variant, _ in self._reports]),
                 "test_id": pd.Categorical([name for test_ids, _ in named for name in test_ids]),
                 "outcome": pd.Categorical([outcome for _, _, report in self._reports for outcome in report.outcomes]),
                 "duration_s": np.array(

@@ -129,10 +129,9 @@ def append(settings: Settings, references: Iterable[Mapping[str, Any]]) -> dict[
     lake = open_lake(settings)
     appended: list[tuple[Mapping[str, Any], Appended]] = []
     snapshot_id = None
-    for reference in references:
-        if not reference["passed"]:
-            continue
-        lake.create()
+    for number, reference in enumerate(one for one in references if one["passed"]):
+        if number == 0:
+            lake.create()
         with open_warehouse(settings) as warehouse, warehouse.lake_lock(LOCK_TIMEOUT_S):
             done = _append_one(settings, lake, warehouse, reference)
             if done is not None:

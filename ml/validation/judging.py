@@ -29,8 +29,8 @@ class Validated:
     """Outcome of a batch; every given row is in exactly one of the two.
 
     `accepted` maps each of `runs`, `test_results`, `changed_files`, and `commits` where it was given, to rows in the
-    types of its contract, in the given order, numbered from 0. `rejected` has the columns of `rejected_rows`, one line
-    per refused row or payload.
+    types of its contract, in the given order, numbered from 0; text that cannot be null is categorical. `rejected` has
+    the columns of `rejected_rows`, one line per refused row or payload.
     """
 
     accepted: Mapping[str, pd.DataFrame]

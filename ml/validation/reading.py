@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pandera.pandas as pa
 
 from ml.errors import ContractError
 from ml.schemas import LAKE_TABLES, columns
@@ -39,9 +40,10 @@ class Table:
             self.bad |= rows
 
     def accepted(self) -> pd.DataFrame:
-        """The good rows in the contract's types."""
-        good = self.typed[~self.bad].reset_index(drop=True)
-        return pd.DataFrame({name: _final(good[name], kind) for name, kind in kinds(self.name).items()})
+        """The good rows in the contract's types; text that cannot be null is categorical: few values, many rows."""
+        good = self.typed[~self.bad].reset_index(drop=True) if self.bad.any() else self.typed
+        contract = LAKE_TABLES[self.name].to_schema().columns
+        return pd.DataFrame({name: _final(good[name], column) for name, column in contract.items()})
 
 
 def read(name: str, frame: pd.DataFrame) -> Table:
@@ -83,7 +85,8 @@ def _text(values: "pd.Series[Any]") -> "pd.Series[Any]":
         codes, distinct = pd.factorize(plain.to_numpy(dtype=object))
     good = np.array([_is_text(text) for text in distinct], dtype=bool)
     renumbered = np.append(np.where(good, np.cumsum(good) - 1, -1), -1)  # the last one is for code -1, null
-    texts = pd.Categorical.from_codes(renumbered[codes].tolist(), categories=pd.Index(distinct[good], dtype=object))
+    numbers: Any = renumbered[codes]  # pandas-stubs know of lists alone
+    texts = pd.Categorical.from_codes(numbers, categories=pd.Index(distinct[good], dtype=object))
     return pd.Series(texts, index=values.index)
 
 
@@ -131,8 +134,11 @@ _READERS: dict[str, tuple[Callable[["pd.Series[Any]"], "pd.Series[Any]"], str]] 
 }
 
 
-def _final(values: "pd.Series[Any]", kind: str) -> "pd.Series[Any]":
-    if kind == "str":
-        texts = values.astype(object)
-        return pd.Series(texts.mask(texts.isna(), None))
-    return pd.Series(values.astype(pd.api.types.pandas_dtype(kind)))
+def _final(values: "pd.Series[Any]", column: pa.Column) -> "pd.Series[Any]":
+    kind = str(column.dtype)
+    if kind != "str":
+        return pd.Series(values.astype(pd.api.types.pandas_dtype(kind)))
+    if not column.nullable:
+        return pd.Series(values.cat.remove_unused_categories())
+    texts = values.astype(object)
+    return pd.Series(texts.mask(texts.isna(), None))

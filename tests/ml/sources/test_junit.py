@@ -56,7 +56,7 @@ def test_a_run_is_rows_of_three_tables_in_the_columns_and_types_of_their_contrac
     ]
     assert [str(kind) for kind in results.dtypes] == [
         "category",
-        "object",
+        "category",
         "int64",
         "category",
         "category",

@@ -83,6 +83,13 @@ def test_names_hashes_and_paths_stay(text: str) -> None:
     assert scrub(text.encode()) == text.encode()
 
 
+@pytest.mark.parametrize("rest", ["</failure><testcase name='b'/>", '","name":"b"', ",failed,0.5"])
+def test_a_private_key_ends_with_the_field_that_holds_it(rest: str) -> None:
+    head = "-----BEGIN " + "PRIVATE KEY-----"
+    text = f"{head}\nMIIEow\n{rest}".encode()
+    assert scrub(text) == b"*" * (len(text) - len(rest)) + rest.encode()
+
+
 @given(st.integers(0, 300), st.integers(1, 300), st.sampled_from(SECRETS))
 def test_a_secret_is_found_wherever_a_chunk_ends(place: int, size: int, secret: str) -> None:
     lines = b"a line of output\n" * 1_200

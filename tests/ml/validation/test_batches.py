@@ -139,7 +139,8 @@ def test_of_200_000_rows_exactly_the_bad_ones_are_refused() -> None:
         results.loc[at, column] = value
     validated = judge(test_results=results.astype({"test_id": "category", "variant": "category"}))
     expected = results.drop(index=list(bad)).reset_index(drop=True)
-    pd.testing.assert_frame_equal(validated.accepted["test_results"], expected)
+    accepted = validated.accepted["test_results"]
+    pd.testing.assert_frame_equal(accepted.astype(expected.dtypes), expected)
     assert validated.rejected["reason"].tolist() == ["negative", "unknown_outcome", "empty", "orphan"]
 
 

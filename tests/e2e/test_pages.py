@@ -70,7 +70,7 @@ def test_data_docs_open_from_airflow(finished: Finished, page: "Page") -> None:
     docs = next((finished.settings.home / "reports" / "data_docs").glob("*/overview.html"))
     page.goto(f"{finished.stack.airflow_url}/fourgate/reports/data_docs/{docs.parent.name}/overview.html")
     assert "Data-quality score 1.0000" in page.inner_text("body")
-    page.get_by_role("link", name="batch-test_results.html").click()
+    page.get_by_role("link", name="validations/test_results/").click()
     page.get_by_text("Evaluated Expectations").first.wait_for()
 
 

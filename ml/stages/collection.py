@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml import sources, validation
@@ -126,6 +127,8 @@ def append(settings: Settings, references: Iterable[Mapping[str, Any]]) -> dict[
         score (0..1, None without results) and the seconds it took.
     """
     began = time.monotonic()
+    # Arrow's own pool keeps the memory that a batch took from the processes that validate the next ones.
+    pa.set_memory_pool(pa.system_memory_pool())
     lake = open_lake(settings)
     appended: list[tuple[Mapping[str, Any], Appended]] = []
     snapshot_id = None

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "publishing": "benchmarks.publishing",
     "validation": "benchmarks.validating",
     "append": "benchmarks.appending",
+    "learning": "benchmarks.learning",
     "reports": "benchmarks.reading",
     "orchestration": "benchmarks.orchestration",
 }

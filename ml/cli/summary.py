@@ -47,6 +47,12 @@ def print_receiver(stack: Mapping[str, Any]) -> None:
 def _print_project(project: Mapping[str, Any]) -> None:
     console.rule(plain(f"{project['model']} for {project['project']}"), align="left")
     verdicts = project["verdicts"]
+    if not verdicts and project["champion_version"] is None:
+        console.print(
+            f"[yellow]No candidate was judged yet, nothing is published. The log of task retrain.fit in DAG "
+            f"train_{project['model']} says why, mostly how much data is missing.[/]"
+        )
+        return
     rows = [
         (verdict["gate"], verdict["status"], check["name"], _number(check["measured"]), _limit(check), check["detail"])
         for verdict in verdicts

@@ -144,14 +144,15 @@ class Bucket:
             listed = self._list()
             count = len(listed.manifests) + sum(map(len, listed.others.values()))
             yield Finding("listing", True, f"{count} objects of {len(listed.manifests)} runs")
-            written = sorted((info.mtime or datetime.now(UTC), folder) for folder, info in listed.manifests.items())
-            if not written:
+            if not listed.manifests:
                 yield Finding("history", False, f"no {manifest.NAME} below {self._options.url}")
                 return
-            newest = self._describe(written[-1][1], listed.manifests[written[-1][1]])
+            newest = self._describe(*max(listed.manifests.items(), key=lambda item: (item[1].mtime_ns or 0, item[0])))
             problem = next((refusal.reason for refusal in newest.detail["refused"]), None)
             yield Finding("newest manifest", problem is None, problem or f"run {newest.run_id}")
-            yield Finding("history", True, f"{len(written)} runs, written {written[0][0]:%F} to {written[-1][0]:%F}")
+            moments = [info.mtime for info in listed.manifests.values() if info.mtime]
+            written = f", written {min(moments):%F} to {max(moments):%F}" if moments else ""
+            yield Finding("history", True, f"{len(listed.manifests)} runs{written}")
         except SourceError as error:
             yield Finding("access", False, str(error))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from ml.lake import Lake
 from ml.lake.removing import Outdated, Removal
@@ -19,7 +20,7 @@ def record(
 ) -> Snapshot:
     """Name the versions as a snapshot, under the lake lock; `fields` are of `BatchRecord`."""
     sequence = warehouse.next_sequence()
-    plain: dict[str, object] = {
+    plain: dict[str, Any] = {
         "batch_id": f"{kind}-{sequence}",
         "source": "maintain",
         "project": "",
@@ -35,7 +36,7 @@ def record(
         "seconds": 0.0,
         "as_of": as_of,
     }
-    return warehouse.record_batch(BatchRecord(**{**plain, **fields}), sequence)  # type: ignore[arg-type]
+    return warehouse.record_batch(BatchRecord(**{**plain, **fields}), sequence)
 
 
 def outdated(settings: Settings, warehouse: Warehouse, as_of: datetime) -> list[Outdated]:

@@ -1,6 +1,7 @@
 """A real HTTP server on this machine: it answers as it is told, with faults in between, and notes what it was asked."""
 
 import json
+import socketserver
 import ssl
 import sys
 import threading
@@ -111,14 +112,20 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(reply: Reply, tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
     """A server that answers until the block ends."""
-    with ReplayServer(reply, tls) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with ReplayServer(reply, tls) as server, answering(server):
+        yield server
+
+
+@contextmanager
+def answering(server: socketserver.BaseServer) -> Iterator[None]:
+    """Let a server answer, in a thread of its own, until the block ends."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 def patient(waits: list[float] | None = None, max_bytes: int = 50_000_000) -> PatientTransport:

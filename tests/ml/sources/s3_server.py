@@ -1,12 +1,13 @@
 """As much of the S3 API as reading a bucket takes (ListObjectsV2, HeadObject, GetObject), for Arrow's own client."""
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.ml.sources.replay_server import answering
 
 BUCKET = "ci"
 ACCESS = "AKIA42"
@@ -93,11 +94,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(objects: dict[str, bytes]) -> Iterator[S3Server]:
-    with S3Server(objects) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with S3Server(objects) as server, answering(server):
+        yield server

@@ -67,7 +67,8 @@ def authors(settings: Settings) -> dict[str, object]:
     with open_warehouse(settings) as warehouse:
         head = warehouse.head()
     assert head is not None
-    return dict(stored(open_lake(settings), "runs", head.versions["runs"], ["run_id", "author_id"]))  # type: ignore[arg-type]
+    pairs = stored(open_lake(settings), "runs", head.versions["runs"], ["run_id", "author_id"])
+    return {str(run_id): author for run_id, author in pairs}
 
 
 def holds(folder: Path, text: str) -> list[str]:

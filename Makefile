@@ -17,10 +17,17 @@ AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-r
 # no secrets: a password that says "password" or "secret" is an example, and a file is where secrets belong
 SECRETS := --no-verify --exclude-files '^(uv\.lock|tests/fixtures/.*)$$' --exclude-secrets '^(password|secret|cat /run/secrets/\w+)$$'
 
+# $(call debian,command,package,what is lost without it): install a package where that can be done without asking
+define debian
+command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; } \
+  || echo "no $(1) here: $(3) (Debian: apt-get install $(2))"
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run stop status test unit integration e2e contracts check lint types layers containers secrets audit \
   site build sbom coverage fuzz bench results \
-  format hooks clean browser
+  format hooks clean browser spark
 
 help: ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,14 +56,14 @@ $(TOOLS)/bin/uv:
 	@$(PYTHON) -m venv $(TOOLS) || { echo "python3 -m venv failed: on Debian install python3-venv, or install uv yourself"; exit 1; }
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check '$(UV_VERSION)'
 
-test: setup browser ## every test: unit, integration and the whole stack
+test: spark browser ## every test: unit, integration and the whole stack
 	@$(BIN)/python -m pytest -m "not e2e" $(AT_ONCE)
 	@$(BIN)/python -m pytest -m e2e
 
 unit: setup ## the quick tests only
 	@$(BIN)/python -m pytest -m "not slow and not integration and not e2e" $(AT_ONCE)
 
-integration: setup ## slow tests, and those with a real PostgreSQL and MLflow
+integration: spark ## slow tests, and those with a real PostgreSQL and MLflow
 	@$(BIN)/python -m pytest -m "(slow or integration) and not e2e" $(AT_ONCE)
 
 e2e: setup browser ## tests of the whole stack
@@ -101,7 +108,7 @@ sbom: setup ## write dist/fourgate.cdx.json: every locked dependency, as Cyclone
 	@$(UV) export --quiet --locked --all-groups --format cyclonedx1.5 --output-file dist/fourgate.cdx.json >/dev/null
 	@echo "dist/fourgate.cdx.json"
 
-coverage: setup ## all but the whole stack with branch coverage of ml/; at least 90 %, or it fails
+coverage: spark ## all but the whole stack with branch coverage of ml/; at least 90 %, or it fails
 	@$(BIN)/python -m pytest -m "not e2e" $(AT_ONCE) --cov --cov-report=term:skip-covered --cov-report=xml
 
 site: setup ## the documentation, built strictly into site/
@@ -111,8 +118,7 @@ fuzz: setup ## feed mutated reports, manifests, archives and CSV to the readers 
 	@$(UV) sync --locked --quiet --group fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_LONG)
 
-bench: setup ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
-	@$(UV) sync --locked --quiet --group spark
+bench: spark ## benchmarks against named peers; prints ratios, writes benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks
 
 results: setup ## judge the models on real histories, write docs/results.md  [DATA=<folder>] [RENDER_ONLY=1]
@@ -129,10 +135,12 @@ format: setup ## format the code and write the generated pages
 hooks: setup ## let git run the quick part of `make check` before each commit
 	@$(BIN)/pre-commit install
 
+spark: setup
+	@$(UV) sync --locked --quiet --group spark
+	@$(call debian,java,default-jre-headless,Spark is not tested)
+
 browser:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
-	  || echo "no chromium here: the browser tests will be skipped (Debian: apt-get install chromium)"
+	@$(call debian,chromium,chromium,the browser tests will be skipped)
 
 clean: stop ## stop the stack and remove the environment and all local state
 	@rm -rf $(VENV) $(TOOLS) .fourgate site .mypy_cache .ruff_cache .pytest_cache

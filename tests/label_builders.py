@@ -69,8 +69,8 @@ def line(
     return {**frames, "runs": frames["runs"].assign(commit_sha=pd.Series(shas, dtype=object))}
 
 
-def random_labels_history(seed: int) -> History:
+def random_labels_history(seed: int, runs_count: int = 60) -> History:
     """`random_history` with commits that some runs share."""
-    frames = random_history(seed)
+    frames = random_history(seed, runs_count)
     shas = frames["runs"]["run_id"].str[-1].map(lambda digit: None if digit == "0" else f"c{digit}")
     return {**frames, "runs": frames["runs"].assign(commit_sha=shas)}

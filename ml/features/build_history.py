@@ -126,7 +126,7 @@ def _state(key: str) -> str:
         FROM build WHERE {key} IS NOT NULL
         """
     averages = ", ".join(
-        f"{name}_sum / ((1 - POWER({keep}, LEAST(n, {back}))) / {1 - keep!r}) AS {name}"
+        f"{name}_sum / ((1 - POWER({keep!r}e0, LEAST(n, {back}))) / {1 - keep!r}e0) AS {name}"
         for name, (keep, back) in KEEP.items()
     )
     return f"""
@@ -148,7 +148,7 @@ def _over(key: str, value: str, back: int | str) -> str:
 
 
 def _decayed(keep: float, back: int, order: str) -> str:
-    terms = [f"{keep**i!r} * COALESCE(LAG(failed, {i}) OVER ({order}), 0)" for i in range(1, back)]
+    terms = [f"{keep**i!r}e0 * COALESCE(LAG(failed, {i}) OVER ({order}), 0)" for i in range(1, back)]
     return f"({' + '.join(['failed', *terms])})"
 
 

@@ -3,7 +3,7 @@
 import gc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +15,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from ml.engine import Engine, open_engine
 from ml.errors import LakeError
-from ml.features import Context, Queries, build
-from tests.feature_builders import random_history, register
+from ml.features import Context, Queries, build, build_failures, build_runs
+from tests.label_builders import random_labels_history, register
 
 pytest.importorskip("pyspark", reason="Spark is not installed: uv sync --group spark")
 pytestmark = [
@@ -35,6 +35,7 @@ QUICK = {
     "spark.sql.adaptive.enabled": "false",
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
 }
+Build = Callable[[Engine, Queries, Context], pd.DataFrame]
 SCHEMA = pa.schema([("project", pa.string()), ("day", pa.string()), ("run_id", pa.string()), ("event", pa.string())])
 
 
@@ -89,19 +90,19 @@ def test_the_latest_fact_before_a_query_is_strictly_earlier(spark: Engine) -> No
     assert found["v"].fillna(-1).tolist() == [-1, 1, 3, -1]
 
 
-def test_both_engines_give_the_same_frame(spark: Engine) -> None:
-    """To the last bit, but for the two averages whose weights are powers in floating point: within 1e-12."""
-    history = random_history(seed=3, runs_count=20)
-    with open_engine("duckdb", threads=1) as engine:
-        expected = features(engine, history)
-    found = features(spark, history)
-    assert expected["failed"].any()
-    assert expected["cofailure_file_rate"].max() > 0
-    weighed = ["ewma_failure_rate", "slow_ewma_failure_rate"]
+@pytest.mark.parametrize("make", [build, build_failures, build_runs])
+def test_both_engines_give_the_same_frame(spark: Engine, make: Build) -> None:
+    """To the last bit, but for averages whose weights are powers in floating point: within 1e-12."""
+    history = random_labels_history(seed=3, runs_count=20)
+    with open_engine("duckdb", threads=1) as duckdb:
+        expected, found = (frame_of(engine, make, history) for engine in (duckdb, spark))
+    assert len(expected) > 10
+    assert (expected.nunique() > 1).sum() > 20
+    weighed = [name for name in expected if "ewma" in name]
     pdt.assert_frame_equal(found.drop(columns=weighed), expected.drop(columns=weighed), check_exact=True)
     pdt.assert_frame_equal(found[weighed], expected[weighed], rtol=1e-12, atol=1e-12)
 
 
-def features(engine: Engine, history: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def frame_of(engine: Engine, make: Build, history: dict[str, pd.DataFrame]) -> pd.DataFrame:
     register(engine, history)
-    return build(engine, Queries.training("p"), Context())
+    return make(engine, Queries.training("p"), Context())

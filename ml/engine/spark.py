@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pandas as pd
 import pyarrow as pa
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - as Spark's own documents name it
 from pyspark.sql.pandas.types import from_arrow_schema
 from sqlglot import exp, parse_one
@@ -118,7 +118,7 @@ def _path(uri: str) -> str:
     return re.sub(r"([*?\[\]{}\\])", r"\\\1", folder) + file
 
 
-def _partition(key: str) -> "F.Column":
+def _partition(key: str) -> "Column":
     """Partition value from the path: once encoded by Delta for the folder's name, once by Spark as an address."""
     raw = F.regexp_extract(F.col("_metadata.file_path"), f".*/{key}=([^/]*)/", 1)
     value = F.url_decode(F.url_decode(raw))

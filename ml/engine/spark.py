@@ -118,7 +118,7 @@ def _path(uri: str) -> str:
     return re.sub(r"([*?\[\]{}\\])", r"\\\1", folder) + file
 
 
-def _partition(key: str) -> "Column":
+def _partition(key: str) -> Column:
     """Partition value from the path: once encoded by Delta for the folder's name, once by Spark as an address."""
     raw = F.regexp_extract(F.col("_metadata.file_path"), f".*/{key}=([^/]*)/", 1)
     value = F.url_decode(F.url_decode(raw))

@@ -39,6 +39,16 @@ class FailureState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class FailureKind(StrEnum):
+    """What the text of a failure speaks of."""
+
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    RESOURCE = "resource"
+    ASSERTION = "assertion"
+    OTHER = "other"
+
+
 class Status(StrEnum):
     """Outcome of a gate. A number that is missing makes `ERROR`, never `PASS`."""
 

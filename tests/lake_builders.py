@@ -47,6 +47,8 @@ def results(*rows: tuple[str, str, str], project: str = "shop", attempt: int = 1
             "outcome": [row[2] for row in rows],
             "duration_s": 0.5,
             "imputed": False,
+            "failure_kind": None,
+            "failure_fingerprint": None,
         }
     )
 

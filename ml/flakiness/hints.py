@@ -2,7 +2,7 @@
 
 Each hint is a one-sided test against chance, and is given where it stays below 5 % after Holm's correction over the
 hints of the test. Of a hundred tests without such a cause about five get a hint all the same: it says where to look
-first. Hints that need the order of execution or the text of failures are not given: the lake has neither.
+first. A hint that needs the order of execution is not given: the lake has none.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,12 +15,13 @@ import pandas as pd
 from scipy import stats
 
 from ml.metrics import holm
-from ml.spec import MERGED_RESULT, FailureState
+from ml.spec import MERGED_RESULT, FailureKind, FailureState
 
 SIGNIFICANCE = 0.05
 LEAST_FAILURES = 2  # one failure has nothing in common with another
 LEAST_PASSES = 5
 CROWD = 3
+MISLEADING_SHARE = 0.2  # of texts with a word of a kind: many a message quotes what was not the cause
 Key = tuple[str, str]
 Bools = npt.NDArray[np.bool_]
 
@@ -28,11 +29,13 @@ Bools = npt.NDArray[np.bool_]
 class HintKind(StrEnum):
     """Where to look first.
 
-    TIMING: its failures take longer than its passes. RESOURCE: it fails when others fail for nothing as well.
+    TIMING: its failures take longer than its passes, or speak of a timeout. NETWORK: they speak of connections.
+    RESOURCE: it fails when others fail for nothing as well, or they speak of memory, disk or the like.
     PLATFORM: it fails on this variant more often than on the others.
     """
 
     TIMING = "timing"
+    NETWORK = "network"
     RESOURCE = "resource"
     PLATFORM = "platform"
 
@@ -46,12 +49,22 @@ class Hint:
     evidence: str
 
 
-def hints(executions: pd.DataFrame, labels: pd.DataFrame, tests: Iterable[Key]) -> dict[Key, tuple[Hint, ...]]:
+SPOKEN = {
+    FailureKind.TIMEOUT: (HintKind.TIMING, "a timeout"),
+    FailureKind.NETWORK: (HintKind.NETWORK, "a connection"),
+    FailureKind.RESOURCE: (HintKind.RESOURCE, "memory, disk or the like"),
+}
+
+
+def hints(
+    executions: pd.DataFrame, labels: pd.DataFrame, texts: pd.DataFrame, tests: Iterable[Key]
+) -> dict[Key, tuple[Hint, ...]]:
     """Hints of tests, as known at one moment.
 
     Args:
         executions: run_id, variant, test_id, failed, duration_s (NaN: unknown); attempts merged.
         labels: run_id, variant, test_id, state of the failures among them.
+        texts: run_id, variant, test_id, kind of the failures whose text is known.
         tests: (variant, test_id) of the flaky tests to give hints for.
 
     Returns:
@@ -62,6 +75,7 @@ def hints(executions: pd.DataFrame, labels: pd.DataFrame, tests: Iterable[Key]) 
     names = {test_id for _, test_id in wanted}
     rows = executions[executions["test_id"].isin(names)]
     rows = rows.merge(labels[[*MERGED_RESULT, "state"]], on=MERGED_RESULT, how="left", sort=False)
+    rows = rows.merge(texts[[*MERGED_RESULT, "kind"]], on=MERGED_RESULT, how="left", sort=False)
     is_flaky = rows["failed"] & (rows["state"] == FailureState.FLAKY)
     rows = rows.assign(is_flaky=is_flaky)[is_flaky | ~rows["failed"]]
     rows = rows.assign(is_crowd=_others(rows, labels) >= CROWD)
@@ -81,7 +95,7 @@ def _others(rows: pd.DataFrame, labels: pd.DataFrame) -> "pd.Series[int]":
 def _hints(rows: pd.DataFrame, variant: str) -> tuple[Hint, ...]:
     """Hints of one test on one variant; `rows` are those of all its variants."""
     own, elsewhere = rows[rows["variant"] == variant], rows[rows["variant"] != variant]
-    tried = [*_timing(own), *_resource(own), *_platform(own, elsewhere)]
+    tried = [*_timing(own), *_resource(own), *_platform(own, elsewhere), *_spoken(own)]
     adjusted = holm([hint.p_value for hint in tried])
     told = [Hint(hint.kind, p, hint.evidence) for hint, p in zip(tried, adjusted, strict=True)]
     return tuple(sorted((hint for hint in told if hint.p_value < SIGNIFICANCE), key=lambda hint: hint.p_value))
@@ -117,6 +131,17 @@ def _platform(own: pd.DataFrame, elsewhere: pd.DataFrame) -> Iterator[Hint]:
     told = f"fails {own['is_flaky'].sum()} of {len(own)} times here, "
     others = f"{elsewhere['is_flaky'].sum()} of {len(elsewhere)} times on other variants"
     yield Hint(HintKind.PLATFORM, _fisher(is_own, is_flaky), told + others)
+
+
+def _spoken(own: pd.DataFrame) -> Iterator[Hint]:
+    """Binomial test of what the texts of its failures speak of, against the share of texts that mislead."""
+    kinds = own.loc[own["is_flaky"] & own["kind"].notna(), "kind"]
+    for kind, (hint, subject) in SPOKEN.items():
+        count = int((kinds == kind).sum())
+        if count < LEAST_FAILURES:
+            continue
+        p_value = float(stats.binom.sf(count - 1, len(kinds), MISLEADING_SHARE))
+        yield Hint(hint, p_value, f"the text of {count} of {len(kinds)} failures speaks of {subject}")
 
 
 def _fisher(holds: Bools, is_flaky: Bools) -> float:

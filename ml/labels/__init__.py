@@ -11,7 +11,7 @@ import pandas as pd
 
 from ml.labels.evidence import collect
 from ml.labels.judging import judge
-from ml.labels.known import Engine, executions, first_known
+from ml.labels.known import Engine, executions, failure_texts, first_known
 from ml.labels.repeats import red_failures, repeated
 from ml.labels.settling import moments
 from ml.schemas import FailureLabels, columns
@@ -25,6 +25,7 @@ __all__ = [
     "Engine",
     "current",
     "executions",
+    "failure_texts",
     "first_known",
     "label",
     "red_failures",

@@ -45,6 +45,28 @@ def executions(engine: Engine, as_of: datetime) -> pd.DataFrame:
     )
 
 
+def failure_texts(engine: Engine) -> pd.DataFrame:
+    """What the texts of the known failures speak of, after `executions` of the same engine.
+
+    Returns:
+        run_id, variant, test_id and kind (of `ml.spec.FailureKind`), of the last attempt with a text; failures without
+        a text are left out.
+    """
+    return engine.fetch(
+        """
+        SELECT run_id, variant, test_id, kind FROM (
+            SELECT r.run_id, t.variant, t.test_id, w.failure_kind AS kind,
+                ROW_NUMBER() OVER (PARTITION BY r.run_no, t.variant, t.test_id ORDER BY t.attempt DESC) AS back
+            FROM known_result AS t
+            JOIN known_run AS r ON r.run_no = t.run_no
+            JOIN test_results AS w ON w.run_id = r.run_id AND w.attempt = t.attempt AND w.variant = t.variant
+                AND w.test_id = t.test_id
+            WHERE t.failed = 1 AND w.failure_kind IS NOT NULL)
+        WHERE back = 1 ORDER BY run_id, variant, test_id
+        """
+    )
+
+
 def store(engine: Engine, as_of: datetime) -> None:
     """Make the tables of this module, as of a moment."""
     _store_runs(engine, (as_of - EPOCH) // timedelta(microseconds=1))

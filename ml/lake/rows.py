@@ -25,6 +25,7 @@ ORPHAN = "no_such_run"
 NO_PARTITION = "-"
 RUN = ("project", "run_id", "attempt")
 _ROW = "__row"
+_NOT_COMPARED = ("batch_id", "day", "failure_kind", "failure_fingerprint")
 _VALUE_CHARS = 200
 _ARROW = {
     "str": pa.string(),
@@ -150,11 +151,10 @@ def separate(stored: pa.Table, incoming: pa.Table, keys: tuple[str, ...]) -> Sep
     """Split a batch into new rows, equal repeats and contradictions; of two contradicting rows the first stays.
 
     Repeats inside the batch count like repeats of stored rows. Columns that the stored table does not have yet,
-    `batch_id` and `day` are not compared: neither is something that a source said about the row.
+    `batch_id` and `day` are not compared: neither is something that a source said about the row. Nor is how the text of
+    a failure reads, which another release may read differently.
     """
-    content = [
-        name for name in incoming.column_names if name in stored.column_names and name not in ("batch_id", "day")
-    ]
+    content = [name for name in incoming.column_names if name in stored.column_names and name not in _NOT_COMPARED]
     both = pa.concat_tables([stored.select(content), incoming.select(content)])
     first = _first_rows(both.select(list(keys)))
     is_repeat = first[stored.num_rows :] < np.arange(stored.num_rows, both.num_rows)

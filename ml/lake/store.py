@@ -215,8 +215,8 @@ class Lake:
         return list(delta.file_uris(file_pruning_predicate=None if project is None else [("project", "=", project)]))
 
     def schema(self, table: str, version: int | None = None) -> pa.Schema:
-        """Columns and types of a table version; None means the current one."""
-        return schema_of(self._open(table, version))
+        """Columns and types of a table version, with those of its contract that it lacks; None is the current one."""
+        return pa.unify_schemas([schema_of(self._open(table, version)), rows.delta_schema(table)])
 
     def read(self, table: str, version: int, project: str | None = None, columns: list[str] | None = None) -> pa.Table:
         """Rows of a table version; the order is not defined."""

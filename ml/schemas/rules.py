@@ -10,7 +10,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from ml.legible import UNPRINTABLE
-from ml.spec import Decision, FailureState, Outcome
+from ml.spec import Decision, FailureKind, FailureState, Outcome
 
 Utc = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 MAX_NAME = 1_000
@@ -84,6 +84,7 @@ PROBABILITY = rule("out_of_range", "0 to 1", lambda values: values.between(0, 1)
 POSITIVE = rule("out_of_range", "1 or more", lambda values: values >= 1)
 PATH = rule("path_outside_repository", "relative, without '..' segments", _texts(_in_repository))
 OUTCOME = rule("unknown_outcome", f"one of {', '.join(Outcome)}", _texts(lambda text: text in set(Outcome)))
+FAILURE_KIND = rule("unknown_kind", f"one of {', '.join(FailureKind)}", _texts(lambda text: text in set(FailureKind)))
 STATE = rule("unknown_state", f"one of {', '.join(FailureState)}", _texts(lambda text: text in set(FailureState)))
 DECISION = rule("unknown_decision", f"one of {', '.join(Decision)}", _texts(lambda text: text in set(Decision)))
 

@@ -9,6 +9,7 @@ from pandera.typing import Series
 from ml.schemas.rules import (
     ATTEMPTS,
     DECISION,
+    FAILURE_KIND,
     FINITE,
     NAME_RULES,
     NOT_NEGATIVE,
@@ -67,6 +68,14 @@ class TestResults(pa.DataFrameModel):
         NOT_NEGATIVE, FINITE, PLAUSIBLE, nullable=True, description="seconds; null where the report does not say"
     )
     imputed: Series[bool] = field(description="taken over from a passing job instead of a report")
+    failure_kind: Series[str] = field(
+        FAILURE_KIND, nullable=True, description="what the text of a failure speaks of; null where there is none"
+    )
+    failure_fingerprint: Series[str] = field(
+        *NAME_RULES,
+        nullable=True,
+        description="the same for failures whose texts differ in numbers, paths and quoted values only",
+    )
 
 
 class ChangedFiles(pa.DataFrameModel):

@@ -87,9 +87,28 @@ class RowsOfRuns:
                     [s for _, _, report in self._reports for s in report.durations], dtype="float64"
                 ),
                 "imputed": np.zeros(sum(counts), dtype=bool),
+                **self._failure_columns(counts),
             }
         )
         return frame[RESULT_COLUMNS]
+
+    def _failure_columns(self, counts: list[int]) -> dict[str, pd.Categorical]:
+        """Text columns that only few rows have: null but for the failures with a text."""
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        told = {
+            int(start) + position: text
+            for start, (_, _, report) in zip(starts, self._reports, strict=False)
+            for position, text in report.failures.items()
+        }
+        columns = {}
+        for name, values in (
+            ("failure_kind", [text.kind for text in told.values()]),
+            ("failure_fingerprint", [text.fingerprint for text in told.values()]),
+        ):
+            codes: Any = np.full(sum(counts), -1, dtype=np.int32)  # pandas-stubs know of lists alone
+            codes[list(told)], distinct = pd.factorize(np.array(values, dtype=object))
+            columns[name] = pd.Categorical.from_codes(codes, pd.Index(distinct, dtype=object))
+        return columns
 
 
 def _numbered(attempts: np.ndarray[Any, Any], executions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -14,7 +14,7 @@ from ml.sources.parquet_file import ParquetFile
 from ml.sources.refusals import Refusal, as_row, as_value, to_frame
 from ml.spec import Parsed
 
-CATEGORIES = ("variant", "test_id", "outcome")
+CATEGORIES = ("variant", "test_id", "outcome", "failure_kind", "failure_fingerprint")
 DEFAULTS: dict[str, Any] = {"attempt": 1, "variant": "default", "imputed": False}
 CONTRACTS = {name: schemas.columns(schemas.LAKE_TABLES[name]) for name in ("runs", "test_results", "changed_files")}
 _DTYPES: dict[str, Any] = {

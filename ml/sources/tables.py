@@ -46,6 +46,8 @@ COLUMNS: dict[str, dict[str, Kind]] = {
         "outcome": Kind.TEXT,
         "duration_s": Kind.NUMBER,
         "imputed": Kind.FLAG,
+        "failure_kind": Kind.TEXT,
+        "failure_fingerprint": Kind.TEXT,
     },
     "changed_files": {
         "run_id": Kind.TEXT,

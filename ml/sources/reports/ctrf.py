@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 from ml.sources.refusals import MAX_TEXT, Refusal
+from ml.sources.reports.failure_text import read_failure
 from ml.sources.reports.rows import ERROR, FAILED, PASSED, SKIPPED, ReportRows, Retried, test_id
 
 MAX_RETRIES = 99
@@ -22,7 +23,7 @@ HEAD = 1 << 16
 _MARK = re.compile(rb'"reportFormat"\s*:\s*"CTRF"|"results"\s*:\s*\{\s*"(tool|summary|tests)"')
 _STATUSES = {"passed": PASSED, "failed": FAILED, "skipped": SKIPPED, "pending": SKIPPED, "other": SKIPPED}
 _BROKEN = ("error", "broken", "timedout", "timed out", "interrupted", "crashed", "aborted")
-_FIELDS = ("name", "status", "duration", "retries", "filePath", "rawStatus")
+_FIELDS = ("name", "status", "duration", "retries", "filePath", "rawStatus", "message")
 _TESTS = ["", "results", "tests"]
 _TEST = [*_TESTS, "item"]
 _Values = dict[str, Any]
@@ -100,7 +101,9 @@ class Ctrf:
         first = len(self._rows.test_ids)
         for attempt in self._earlier():
             self._rows.add(identity, _outcome(attempt) or FAILED, self._seconds(attempt, identity))
+            self._rows.tell(read_failure(None, _text(attempt, "message")))
         self._rows.add(identity, outcome, self._seconds(self._test, identity))
+        self._rows.tell(read_failure(None, _text(self._test, "message")))
         if len(self._rows.test_ids) - first > 1:
             self._rows.retried.append(Retried(first, len(self._rows.test_ids), len(self._rows.test_ids) - 1))
 

@@ -9,9 +9,11 @@ There is no standard; this reads what the producers have in common, wherever sui
 - surefire's and nextest's ``<flakyFailure>``/``<flakyError>`` are executions before the case's own outcome,
   ``<rerunFailure>``/``<rerunError>`` executions after it: one row each. A case with reruns alone has no other rows.
   https://maven.apache.org/surefire/maven-surefire-plugin/examples/rerun-failing-tests.html
+- the text of a failure is read from its attributes ``type`` and ``message``, of which most producers write one or both.
 - a case that is listed several times gives several rows, in order; `ml.sources.reports.repeats` tells them apart.
 """
 
+from ml.sources.reports.failure_text import read_failure
 from ml.sources.reports.rows import ERROR, FAILED, PASSED, SKIPPED, ReportRows, Retried, test_id
 from ml.sources.reports.xml_stream import MAX_DEPTH, Guard, local_name, refuse_deep
 
@@ -21,6 +23,9 @@ _LATER = {"rerunFailure": FAILED, "rerunError": ERROR}
 _EXECUTIONS = {**_EARLIER, **_LATER}
 _NOT_RUN = {"notrun", "disabled", "suppressed", "skipped"}
 _SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
+# Attributes of the elements that say how a case ended, by name; those of each execution, in order.
+_Marks = dict[str, dict[str, str]]
+_Runs = list[tuple[str, dict[str, str]]]
 
 
 class JUnitXml(Guard):
@@ -35,9 +40,9 @@ class JUnitXml(Guard):
         self._known_places: dict[tuple[int, str, str], int] = {}
         self._case: dict[str, str] | None = None
         self._case_depth = 0
-        self._marks: set[str] = set()
-        self._runs: list[tuple[str, str | None]] = []
-        self._outer: list[tuple[dict[str, str], int, set[str], list[tuple[str, str | None]]]] = []
+        self._marks: _Marks = {}
+        self._runs: _Runs = []
+        self._outer: list[tuple[dict[str, str], int, _Marks, _Runs]] = []
 
     def start(self, tag: str, attrib: dict[str, str]) -> None:
         """An element begins: a suite, a case, or a mark inside a case."""
@@ -48,20 +53,20 @@ class JUnitXml(Guard):
         if name == "testcase":
             if self._case is not None:
                 self._outer.append((self._case, self._case_depth, self._marks, self._runs))
-            self._case, self._case_depth, self._marks, self._runs = attrib, self._depth, set(), []
+            self._case, self._case_depth, self._marks, self._runs = attrib, self._depth, {}, []
         elif name == "testsuite":
             self._enter(attrib)
         elif self._depth == self._case_depth + 1:
             if name in _PRECEDENCE:
-                self._marks.add(name)
+                self._marks.setdefault(name, attrib)
             elif name in _EXECUTIONS:
-                self._runs.append((name, attrib.get("time")))
+                self._runs.append((name, attrib))
 
     def end(self, tag: str) -> None:
         """An element ends: a case is complete, or a suite is left."""
         if self._depth == self._case_depth and self._case is not None:
             self._add(self._case)
-            outer = self._outer.pop() if self._outer else (None, 0, set(), [])
+            outer = self._outer.pop() if self._outer else (None, 0, {}, [])
             self._case, self._case_depth, self._marks, self._runs = outer
         elif self._suites and local_name(tag) == "testsuite":
             self._suites.pop()
@@ -91,21 +96,32 @@ class JUnitXml(Guard):
             self._add_executions(identity, self._outcome(case), seconds)
         else:
             self._rows.add(identity, self._outcome(case), seconds, self._places[-1])
+            if self._marks:
+                self._tell(self._broken())
 
     def _add_executions(self, identity: str, outcome: str, seconds: float) -> None:
         rows, place = self._rows, self._places[-1]
         first = len(rows.test_ids)
-        for name, time in self._runs:
+        for name, run in self._runs:
             if name in _EARLIER:
-                rows.add(identity, _EARLIER[name], rows.seconds(time, identity), place)
+                rows.add(identity, _EARLIER[name], rows.seconds(run.get("time"), identity), place)
+                self._tell(run)
         verdict = len(rows.test_ids)
         # Reruns without the failure that they follow: no execution is known to have passed.
         if self._marks or verdict > first:
             rows.add(identity, outcome, seconds, place)
-        for name, time in self._runs:
+            self._tell(self._broken())
+        for name, run in self._runs:
             if name in _LATER:
-                rows.add(identity, _LATER[name], rows.seconds(time, identity), place)
+                rows.add(identity, _LATER[name], rows.seconds(run.get("time"), identity), place)
+                self._tell(run)
         rows.retried.append(Retried(first, len(rows.test_ids), verdict))
+
+    def _broken(self) -> dict[str, str]:
+        return self._marks.get("failure") or self._marks.get("error") or {}
+
+    def _tell(self, mark: dict[str, str]) -> None:
+        self._rows.tell(read_failure(mark.get("type"), mark.get("message")))
 
     def _outcome(self, case: dict[str, str]) -> str:
         if self._marks:

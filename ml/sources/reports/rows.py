@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ml.sources.refusals import MAX_TEXT, Refusal, as_row, as_value
+from ml.sources.reports.failure_text import FailureText
 from ml.spec import Outcome
 
 # surefire groups thousands: time="1,234.5"
@@ -30,6 +31,8 @@ class Retried:
 class ReportRows:
     """Executions of tests in one report, in document order; the four lists have one length.
 
+    `failures` maps the position of a failed execution to what its text reads like.
+
     `outcomes` are values of `ml.spec.Outcome`; `durations` are seconds, NaN where the report gives none; `places` tell
     the suites of a report apart, with one number each. `retried` lists the tests for which the report names several
     executions. `repeats_are_reruns` says that a test which its suite lists again may have been run again; otherwise
@@ -40,6 +43,7 @@ class ReportRows:
     outcomes: list[str] = field(default_factory=list)
     durations: list[float] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
+    failures: dict[int, FailureText] = field(default_factory=dict)
     retried: list[Retried] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     repeats_are_reruns: bool = False
@@ -50,6 +54,11 @@ class ReportRows:
         self.outcomes.append(outcome)
         self.durations.append(seconds)
         self.places.append(place)
+
+    def tell(self, text: FailureText | None) -> None:
+        """What the text of the execution added last reads like, where it failed."""
+        if text is not None and self.outcomes[-1] in (FAILED, ERROR):
+            self.failures[len(self.outcomes) - 1] = text
 
     def add_result(self, group: str, name: str, outcome: str | None, seconds: float = math.nan) -> None:
         """One execution as a dialect found it: a test without name or with an `outcome` of None is refused."""

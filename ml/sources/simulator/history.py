@@ -162,12 +162,13 @@ class _Record:
         runs = pd.DataFrame(self._runs, columns=columns(Runs))
         for name in ("started_at", "finished_at"):
             runs[name] = pd.to_datetime(runs[name], utc=True).astype("datetime64[us, UTC]")
-        results = pd.DataFrame(self._results).assign(project=self._project, imputed=False)[columns(TestResults)]
+        told = dict.fromkeys(("failure_kind", "failure_fingerprint"))  # what only a report says
+        results = pd.DataFrame(self._results).assign(project=self._project, imputed=False, **told)
         files = pd.DataFrame(self._files, columns=columns(ChangedFiles))
         return History(
             world=world,
             runs=runs.astype({"is_fork": "boolean"}),
-            test_results=results,
+            test_results=results[columns(TestResults)],
             changed_files=files.astype({"added": "Int64", "deleted": "Int64"}),
             failures=pd.DataFrame(self._failures, columns=FAILURE_COLUMNS).astype({"path": object}),
             tests=pd.DataFrame([self._truth(test) for test in tests if test.test_id in self._seen]),

@@ -6,9 +6,12 @@ import pytest
 
 from ml.flakiness import Hint, hints
 from ml.sources.simulator import World, simulate
+from ml.spec import MERGED_RESULT
 from tests.ml.flakiness.flakiness_builders import history
 
 PASS_S, SLOW_S = 2.0, 9.0
+KINDS = {"t": "timeout", "n": "network", "m": "resource", "a": "assertion"}
+NO_TEXTS = pd.DataFrame(columns=[*MERGED_RESULT, "kind"])
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 
 
@@ -25,8 +28,11 @@ def joined(*histories: Frames) -> Frames:
     return pd.concat(executions), pd.concat([frame for frame in labels if len(frame)])
 
 
-def hints_of(frames: Frames, variant: str = "v") -> dict[str, Hint]:
-    found = hints(*frames, [(variant, "t")])
+def hints_of(frames: Frames, variant: str = "v", texts: str = "") -> dict[str, Hint]:
+    """Hints of ``t``; `texts` are what its failures speak of, in order: t timeout, n network, m memory, - nothing."""
+    failed = frames[0].query("failed and test_id == 't'")[MERGED_RESULT].head(len(texts))
+    spoken = failed.assign(kind=[KINDS.get(letter) for letter in texts])
+    found = hints(*frames, spoken.dropna(subset="kind"), [(variant, "t")])
     assert set(found) == {(variant, "t")}
     return {hint.kind.value: hint for hint in found[(variant, "t")]}
 
@@ -96,8 +102,30 @@ def test_failures_of_the_code_are_no_evidence() -> None:
     assert hints_of(frames) == {}
 
 
+@pytest.mark.parametrize(
+    ("texts", "kind", "evidence"),
+    [
+        ("ttt", "timing", "the text of 3 of 3 failures speaks of a timeout"),
+        ("nn-n", "network", "the text of 3 of 3 failures speaks of a connection"),
+        ("mmmm", "resource", "the text of 4 of 4 failures speaks of memory, disk or the like"),
+    ],
+)
+def test_what_texts_of_failures_speak_of_is_a_hint(texts: str, kind: str, evidence: str) -> None:
+    (hint,) = hints_of(timed(history("ppfpppfppppfpppppppf"), None), texts=texts).values()
+    assert (hint.kind, hint.evidence) == (kind, evidence)
+
+
+@pytest.mark.parametrize("texts", ["n", "nn", "naaa", "aaaa", "tnma", "mmam", ""])
+def test_texts_that_differ_or_are_few_hint_at_nothing(texts: str) -> None:
+    assert hints_of(timed(history("ppfpppfppppfpppppppf"), PASS_S), texts=texts) == {}
+
+
+def test_texts_of_failures_of_the_code_are_no_evidence() -> None:
+    assert hints_of(timed(history("prprprprpp"), PASS_S), texts="nnnn") == {}
+
+
 def test_a_test_that_never_ran_has_no_hints() -> None:
-    assert hints(*timed(history("pp"), None), [("v", "unheard")]) == {("v", "unheard"): ()}
+    assert hints(*timed(history("pp"), None), NO_TEXTS, [("v", "unheard")]) == {("v", "unheard"): ()}
 
 
 def test_chance_gives_a_hint_to_few_tests_without_a_cause() -> None:
@@ -109,7 +137,7 @@ def test_chance_gives_a_hint_to_few_tests_without_a_cause() -> None:
             outcomes = "".join(rng.choice(["p", "f"], size=60, p=[0.9, 0.1]))
             executions, labels = history(outcomes, test=name, variant=variant)
             frames.append((executions.assign(duration_s=rng.exponential(3, 60)), labels))
-    found = hints(*joined(*frames), [("v", name) for name in tests])
+    found = hints(*joined(*frames), NO_TEXTS, [("v", name) for name in tests])
     # the crowd is there in nearly every run, which makes its hint a test of little, and the others share 5 %
     assert sum(1 for told in found.values() if told) <= 18
 
@@ -123,6 +151,6 @@ def test_platform_flaky_tests_of_the_simulator_are_told_apart() -> None:
     results = world.test_results.query("outcome != 'skipped'").assign(failed=lambda rows: rows["outcome"] != "passed")
     executions = results.groupby(["run_id", "variant", "test_id"], as_index=False)[["failed", "duration_s"]].max()
     kinds = world.tests.set_index("test_id")["flakiness"].dropna()
-    found = hints(executions, truth, [("windows", str(name)) for name in kinds.index])
+    found = hints(executions, truth, NO_TEXTS, [("windows", str(name)) for name in kinds.index])
     given = {str(kinds[name]) for (_, name), told in found.items() if "platform" in {hint.kind for hint in told}}
     assert given == {"platform"}

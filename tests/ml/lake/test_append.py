@@ -92,12 +92,24 @@ def test_a_contradicting_row_is_rejected_with_its_content_and_the_first_stays(la
         "outcome": "failed",
         "duration_s": 0.5,
         "imputed": False,
+        "failure_kind": None,
+        "failure_fingerprint": None,
     }
     assert stored(lake, "test_results", 2, ["test_id", "outcome", "run_id"])[:1] == [("a", "passed", "r1")]
     assert stored(lake, "rejected_rows", 2, ["reason", "batch_id"]) == [
         ("conflicts_with_stored_row", "b2"),
         ("unknown_outcome", "b1"),
     ]
+
+
+def test_another_reading_of_a_failure_is_no_contradiction(lake: Lake) -> None:
+    """A release that reads more texts, or reads them otherwise, collects a run again."""
+    base = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
+    again = first_batch()["test_results"].assign(failure_kind="network", failure_fingerprint="f00d")
+    appended = lake.append({"test_results": again}, "b2", 2, base)
+    assert set(appended.counts.values()) == {0}
+    assert appended.conflicts.empty
+    assert appended.duplicates["test_results"] == len(again)
 
 
 def test_repeats_inside_one_batch_count_like_stored_ones(lake: Lake) -> None:

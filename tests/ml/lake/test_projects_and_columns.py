@@ -79,6 +79,7 @@ def test_a_lake_of_an_older_release_without_a_column_reads_and_grows(tmp_path: P
     DeltaTable.create(str(tmp_path / "changed_files"), older, mode="overwrite", partition_by=["project", "day"])
     base = {**FIRST_VERSIONS, "changed_files": lake.versions()["changed_files"]}
     assert lake.read("changed_files", base["changed_files"]).num_rows == 0
+    assert lake.schema("changed_files", base["changed_files"]).field("change_source").type == pa.string()
     batch = {"runs": runs(("r1", "2026-01-01T00:00:00Z")), "changed_files": files(("r1", "a.py"))}
     appended = lake.append(batch, "b1", 1, base)
     assert stored(lake, "changed_files", appended.versions["changed_files"], ["change_source"]) == [("git",)]

@@ -97,7 +97,7 @@ def test_frames_have_the_columns_and_types_of_their_contracts_with_or_without_ro
         moment,
     ]
     assert list(kinds["test_results"].values()) == [
-        *("category", "object", "int64", "category", "category", "category", "float64", "bool")
+        *("category", "object", "int64", "category", "category", "category", "float64", "bool", "category", "category")
     ]
     assert list(kinds["changed_files"].values()) == ["object", "object", "object", "Int64", "Int64", "object"]
 

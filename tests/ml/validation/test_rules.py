@@ -58,6 +58,8 @@ REASONS = [
     ("test_results", "duration_s", [1.0], "not_a_number"),
     ("test_results", "imputed", "no", "not_a_boolean"),
     ("test_results", "imputed", None, "missing"),
+    ("test_results", "failure_kind", "bad luck", "unknown_kind"),
+    ("test_results", "failure_fingerprint", "\n", "empty;control_character"),
     ("test_results", "run_id", "r9", "orphan"),
     ("changed_files", "project", "p" * 81, "unusable_project"),
     ("changed_files", "path", "/etc/passwd", "path_outside_repository"),

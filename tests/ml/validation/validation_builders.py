@@ -40,6 +40,8 @@ RESULT = {
     "outcome": "passed",
     "duration_s": 1.5,
     "imputed": False,
+    "failure_kind": None,
+    "failure_fingerprint": None,
 }
 
 FILE = {"project": "shop", "run_id": "r1", "path": "src/cart.py", "added": 3, "deleted": 0, "change_source": "git"}

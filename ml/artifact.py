@@ -29,6 +29,8 @@ ALLOWED_TYPES = (
     "builtins.slice",
     "builtins.str",
     "builtins.tuple",
+    "ml.training.leaning.Heuristic",
+    "ml.training.leaning.Pool",
     "numpy.bool",
     "numpy.dtype",
     "numpy.float32",

@@ -9,7 +9,7 @@ from ml import features
 from ml.models.parts import INVARIANCES, random_order, scaled
 from ml.schemas import FEATURES, TestSelectionFrame
 from ml.spec import MERGED_RESULT, Decision, ModelSpec, Objective, Rule, RuleKind
-from ml.training import Heuristic
+from ml.training import Heuristic, Ranker
 
 QUANTILES = 200
 # What one more failure adds to a rate, by the feature that holds it.
@@ -56,6 +56,10 @@ def _blend(seed: int, threads: int) -> Pipeline:
     return scaled(VotingClassifier(parts, voting="soft"), seed, QUANTILES)
 
 
+def _ranker(seed: int, threads: int) -> Ranker:
+    return Ranker(seed=seed, threads=threads)
+
+
 # -- trivial baselines: what a team has without any model; a candidate may lean on those that are a `Heuristic`
 def _random(frame: pd.DataFrame) -> pd.Series:
     return random_order(frame, MERGED_RESULT)
@@ -91,6 +95,7 @@ SPEC = ModelSpec(
         "random_forest": _random_forest,
         "gradient_boosting": _gradient_boosting,
         "blend": _blend,
+        "ranker": _ranker,
     },
     baselines={
         "recently_failed_first": Heuristic("executions_since_failure_count", is_count=True),

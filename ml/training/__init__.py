@@ -6,6 +6,7 @@ from ml.training.evaluation import Yardstick, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, Plan, fit_candidates, predict, refit
 from ml.training.leaning import Heuristic
 from ml.training.periods import period_rows, runs_of, split_by_time
+from ml.training.ranker import Ranker
 from ml.training.reporting import (
     decision_threshold,
     importance,
@@ -22,6 +23,7 @@ __all__ = [
     "Fitted",
     "Heuristic",
     "Plan",
+    "Ranker",
     "Yardstick",
     "baseline_scores",
     "choose",

@@ -11,7 +11,7 @@ from ml.errors import NotEnoughData
 from ml.spec import ModelSpec, Objective, Split
 from ml.training.evaluation import primary_by_run, scored
 from ml.training.fitting import FitOptions, Fitted, Plan, calibration_rows, fit_baselines, lean, odds
-from ml.training.leaning import pooled
+from ml.training.leaning import LEAST_SLOPE, pooled
 from ml.training.periods import period_rows
 
 # Of a baseline beside a candidate. The whole way, the baseline alone, is tried once and not for each candidate.
@@ -44,6 +44,7 @@ def choose(spec: ModelSpec, fitted: list[Fitted], frame: pd.DataFrame, split: Sp
         )
     best, most = fitted[int(np.nanargmax(values))], float(np.nanmax(values))
     baselines = fit_baselines(spec, frame, split, options) if spec.objective is Objective.RANKING else []
+    baselines = [one for one in baselines if one.base.slope_ > LEAST_SLOPE]  # the others pointed the wrong way so far
     plan = best.plan
     # Green runs do not count, and most runs are green.
     telling = rows.loc[rows["failed"].astype(bool).groupby(rows["run_id"]).transform("any")]

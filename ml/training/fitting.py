@@ -19,6 +19,7 @@ from ml.errors import NotEnoughData
 from ml.spec import ModelSpec, Objective, Split
 from ml.training.leaning import Heuristic, Pool, log_odds
 from ml.training.periods import period_rows
+from ml.training.ranker import Ranker
 
 QUANTILES = "scale__n_quantiles"
 
@@ -270,7 +271,8 @@ def _fit(
     if QUANTILES in estimator.get_params():  # more than there are rows would be cut to them, with a warning
         estimator.set_params(**{QUANTILES: min(estimator.get_params()[QUANTILES], len(rows))})
     target = f"{estimator.steps[-1][0]}__sample_weight" if isinstance(estimator, Pipeline) else "sample_weight"
-    estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **{target: weight})
+    runs = {"run": rows.groupby(["started_at", "run_id"]).ngroup()} if isinstance(estimator, Ranker) else {}
+    estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **{target: weight}, **runs)
     model = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     params = _params(model) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
     if "n_jobs" in model.get_params():

@@ -18,7 +18,7 @@ LEAST_CHANCE = 1e-6
 LEAST_SLOPE = 0.01
 
 
-class _Odds(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class Odds(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier that gives log-odds of a failure."""
 
     def decision_function(self, rows: pd.DataFrame) -> NDArray[np.float64]:
@@ -36,7 +36,7 @@ class _Odds(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         return likelier
 
 
-class Heuristic(_Odds):
+class Heuristic(Odds):
     """An order by one feature, as a trivial baseline; fitted, it is a classifier of one logistic curve as well.
 
     Args:
@@ -84,7 +84,7 @@ class Heuristic(_Odds):
         return scale
 
 
-class Pool(_Odds):
+class Pool(Odds):
     """Weighted mean of the log-odds of fitted classifiers: the logarithmic opinion pool.
 
     Genest & Zidek, "Combining probability distributions", Statistical Science 1, 1986. The score of a row does not

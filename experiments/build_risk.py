@@ -28,7 +28,7 @@ from ml.features import Context, Queries, build_runs
 from ml.models import load_model
 from ml.schemas import BuildRiskFrame, feature_groups
 from ml.spec import Interval, ModelSpec, Objective, Split
-from ml.training import FitOptions, Yardstick
+from ml.training import FitOptions, Plan, Yardstick
 
 FILE = RESULTS / "build_risk.json"
 LEARNED_SHARE = 0.7
@@ -124,7 +124,7 @@ def measure(set_name: str, spec: ModelSpec, frame: pd.DataFrame) -> Iterator[dic
     """Rows of one project: the chosen model and every baseline on the last 30 % of its runs."""
     chosen = choose(spec, frame)
     split = split_at(frame, LEARNED_SHARE, 1)
-    model = training.refit(spec, chosen, frame, split, OPTIONS)
+    model = training.refit(spec, Plan(chosen), frame, split, OPTIONS)
     tune, test = training.period_rows(frame, split, "calibrate"), training.period_rows(frame, split, "test")
     contestants = {"model": (training.predict(model.estimator, tune), training.predict(model.estimator, test))}
     earlier, later = (training.baseline_scores(spec, frame, split, rows) for rows in (tune, test))

@@ -69,7 +69,7 @@ def measure(name: str, rows: pd.DataFrame, border: datetime) -> Iterator[dict[st
     """Rows of one history: the chosen model and every baseline on the judged period."""
     split = training.split_by_time(training.runs_of(rows), Interval(border, None))
     fitted = training.fit_candidates(SPEC, rows, split, OPTIONS)
-    chosen = training.with_threshold(SPEC, training.choose(SPEC, fitted, rows, split), rows, split)
+    chosen = training.with_threshold(SPEC, training.choose(SPEC, fitted, rows, split, OPTIONS), rows, split)
     tune, test = training.period_rows(rows, split, "validate"), training.period_rows(rows, split, "test")
     block = training.period_block(SPEC, rows, split, "test")
     about = {"experiment": "flaky_tests", "set": name, "project": str(rows["project"].iloc[0]), "chosen": chosen.name}

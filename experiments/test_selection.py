@@ -70,11 +70,11 @@ def learn(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> Learned:
     try:
         split = training.split_by_time(training.runs_of(frame), period)
         fitted = training.fit_candidates(spec, frame, split, OPTIONS, lambda name: print(f"  fits {name}", flush=True))
-        chosen = training.choose(spec, fitted, frame, split)
+        chosen = training.choose(spec, fitted, frame, split, OPTIONS)
     except NotEnoughData as reason:
         return Learned(None, {}, str(reason))
     rows = training.period_rows(frame, split, "validate")
-    found = {one.name: primary_by_run(spec, scored(one.estimator, rows)).mean() for one in fitted}
+    found = {one.name: primary_by_run(spec, scored(one.estimator, rows)).mean() for one in (*fitted, chosen)}
     found |= {
         name: primary_by_run(spec, rows.join(scores)).mean()
         for name, scores in training.baseline_scores(spec, frame, split, rows).items()

@@ -9,6 +9,7 @@ from ml import features
 from ml.models.parts import INVARIANCES, random_order, scaled
 from ml.schemas import FEATURES, TestSelectionFrame
 from ml.spec import MERGED_RESULT, Decision, ModelSpec, Objective, Rule, RuleKind
+from ml.training import Heuristic, Ranker
 
 QUANTILES = 200
 # What one more failure adds to a rate, by the feature that holds it.
@@ -55,20 +56,11 @@ def _blend(seed: int, threads: int) -> Pipeline:
     return scaled(VotingClassifier(parts, voting="soft"), seed, QUANTILES)
 
 
-# -- trivial baselines: what a team has without any model
-def _recently_failed_first(frame: pd.DataFrame) -> pd.Series:
-    return -frame["executions_since_failure_count"]
+def _ranker(seed: int, threads: int) -> Ranker:
+    return Ranker(seed=seed, threads=threads)
 
 
-def _failure_rate_with_decay(frame: pd.DataFrame) -> pd.Series:
-    return frame["ewma_failure_rate"]
-
-
-def _failure_rate_per_second(frame: pd.DataFrame) -> pd.Series:
-    # The small terms rank tests that never failed by duration, and tests without a duration first.
-    return (frame["ewma_failure_rate"] + 0.001) / (frame["mean_duration_s"].fillna(0.0) + 0.001)
-
-
+# -- trivial baselines: what a team has without any model; a candidate may lean on those that are a `Heuristic`
 def _random(frame: pd.DataFrame) -> pd.Series:
     return random_order(frame, MERGED_RESULT)
 
@@ -103,11 +95,12 @@ SPEC = ModelSpec(
         "random_forest": _random_forest,
         "gradient_boosting": _gradient_boosting,
         "blend": _blend,
+        "ranker": _ranker,
     },
     baselines={
-        "recently_failed_first": _recently_failed_first,
-        "failure_rate_with_decay": _failure_rate_with_decay,
-        "failure_rate_per_second": _failure_rate_per_second,
+        "recently_failed_first": Heuristic("executions_since_failure_count", is_count=True),
+        "failure_rate_with_decay": Heuristic("ewma_failure_rate"),
+        "failure_rate_per_second": Heuristic("ewma_failure_rate", per="mean_duration_s"),
         "random": _random,
     },
     rules=(

@@ -42,7 +42,7 @@ from ml.registry.tracking import NOTE, PARENT, Tracking
 from ml.spec import CandidateRecord, DriftReport, LoggedTraining, Measure, ModelVersion, TrainingRecord, Verdict
 
 # Given by hand because MLflow needs 9 s to guess them.
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "skops")
+REQUIREMENTS = ("lightgbm", "mlflow", "numpy", "pandas", "scikit-learn", "skops")
 
 
 class Registry:

@@ -25,7 +25,7 @@ from ml.settings import Settings
 from ml.spec import MERGED_RESULT, Interval, ModelSpec, ModelVersion, Split
 from ml.stages.opening import candidate_folder, open_registry, open_warehouse
 from ml.stages.preparation import rows_to_score
-from ml.training import FitOptions
+from ml.training import FitOptions, Plan
 from ml.training.periods import Period
 
 REFITS = 2
@@ -121,10 +121,11 @@ def stability(settings: Settings, candidate: Mapping[str, Any]) -> StabilityEvid
     test = training.period_rows(frame, split, "test")
     found = ranking(settings, candidate)
     rows = found.rows
+    plan = Plan(**candidate["plan"]) if "plan" in candidate else Plan(candidate["name"])
     names = []
     for number in range(1, REFITS + 1):
         options = FitOptions(settings.seed + number, settings.threads, settings.outage_share)
-        again = training.refit(spec, candidate["name"], frame, split, options)
+        again = training.refit(spec, plan, frame, split, options)
         names.append(f"refit_{number}")
         predicted = training.predict(again.estimator, test)
         scores = test[MERGED_RESULT].assign(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version as installed
 from typing import Any
@@ -17,7 +17,7 @@ from ml.settings import Settings
 from ml.spec import DataSet, Interval, LoggedTraining, Snapshot, Split
 
 # What decides about a number: the rows are built by the first two, the models fitted by the others.
-LIBRARIES = ("duckdb", "pyarrow", "pandas", "numpy", "scipy", "scikit-learn", "skops")
+LIBRARIES = ("duckdb", "pyarrow", "pandas", "numpy", "scipy", "scikit-learn", "lightgbm", "skops")
 # Settings that a frame or a model depends on.
 CHOICES = ("seed", "threads", "outage_share", "author_features", "selection_budget")
 _TYPES = {"b": "boolean", "f": "double", "i": "long", "M": "datetime", "O": "string"}
@@ -28,7 +28,8 @@ class Recipe:
     """All that a training depends on besides the lake itself.
 
     `choices` are the settings of `CHOICES`; `versions` those of the lake's tables; `digest` is that of the frame, see
-    `digest_of`; `split` has the four periods as ISO-8601 texts; `code` is `preparation.code_version`.
+    `digest_of`; `split` has the four periods as ISO-8601 texts; `code` is `preparation.code_version`; `plan` says
+    what the candidate leans on, and is empty in recipes of releases where none leaned.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Recipe:
     split: Mapping[str, Any]
     code: str
     libraries: Mapping[str, str]
+    plan: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> Snapshot:

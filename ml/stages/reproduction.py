@@ -18,7 +18,7 @@ from ml.stages.kinds import with_kinds
 from ml.stages.opening import open_registry, replacing
 from ml.stages.preparation import code_version, training_rows
 from ml.stages.recipe import Recipe, changes, digest_of, recipe_of
-from ml.training import FitOptions, Fitted
+from ml.training import FitOptions, Fitted, Plan
 
 
 def frame(settings: Settings, run: str, output: Path) -> dict[str, Any]:
@@ -106,7 +106,8 @@ def _digests(found: LoggedTraining, rows: pd.DataFrame) -> dict[str, Any]:
 def _refit(spec: ModelSpec, recipe: Recipe, rows: pd.DataFrame, split: Split) -> Fitted:
     chosen = recipe.choices
     options = FitOptions(chosen["seed"], chosen["threads"], chosen["outage_share"])
-    return training.with_threshold(spec, training.refit(spec, recipe.candidate, rows, split, options), rows, split)
+    plan = Plan(**recipe.plan) if recipe.plan else Plan(recipe.candidate)
+    return training.with_threshold(spec, training.refit(spec, plan, rows, split, options), rows, split)
 
 
 def _scores(model: Any, again: Fitted, rows: pd.DataFrame, split: Split) -> dict[str, Any]:

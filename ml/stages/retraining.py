@@ -77,7 +77,7 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         split = training.split_by_time(training.runs_of(rows), period)
         options = FitOptions(settings.seed, settings.threads, settings.outage_share)
         fitted = training.fit_candidates(spec, rows, split, options)
-        chosen = training.with_threshold(spec, training.choose(spec, fitted, rows, split), rows, split)
+        chosen = training.with_threshold(spec, training.choose(spec, fitted, rows, split, options), rows, split)
     except NotEnoughData as reason:
         return {**frame, "version": None, "reason": str(reason), "report_url": ""}
     recipe = _recipe(settings, frame, (chosen, rows, split))
@@ -94,6 +94,7 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         **frame,
         "version": asdict(version),
         "name": chosen.name,
+        "plan": asdict(chosen.plan),
         "split": split_texts(split),
         "champion_version": champion.version.version if champion else None,
         "champion_as_of": champion.as_of.isoformat() if champion else None,
@@ -283,7 +284,8 @@ def _record(settings: Settings, spec: ModelSpec, frame: Mapping[str, Any], fit: 
         "as_of": str(frame["as_of"]),
         "dag_run": dag_run,
     }
-    records = training.records(spec, fit.fitted, fit.told, split, settings.selection_budget)
+    contestants = [*(one for one in fit.fitted if one is not chosen), chosen]
+    records = training.records(spec, contestants, fit.told, split, settings.selection_budget)
     # the chosen one and the baselines are reported on the test period as well; the others never see it
     judged = training.judged_measures(spec, chosen, fit.told, split, settings.selection_budget)
     drawn = {chosen.name: {"importance.png": training.importance_figure(spec, chosen, fit.rows, split)}}
@@ -325,6 +327,7 @@ def _recipe(settings: Settings, frame: Mapping[str, Any], fit: tuple[Fitted, pd.
         split=split_texts(split),
         code=code_version(),
         libraries=libraries(),
+        plan=asdict(chosen.plan),
     )
 
 

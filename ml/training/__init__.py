@@ -1,9 +1,12 @@
 """From a feature frame to a chosen, calibrated candidate with its measures. Values in, values out."""
 
 from ml.training.baselines import baseline_scores
-from ml.training.evaluation import Yardstick, choose, evaluate, period_block
-from ml.training.fitting import FitOptions, Fitted, fit_candidates, predict, refit
+from ml.training.choosing import choose
+from ml.training.evaluation import Yardstick, evaluate, period_block
+from ml.training.fitting import FitOptions, Fitted, Plan, fit_candidates, predict, refit
+from ml.training.leaning import Heuristic
 from ml.training.periods import period_rows, runs_of, split_by_time
+from ml.training.ranker import Ranker
 from ml.training.reporting import (
     decision_threshold,
     importance,
@@ -18,6 +21,9 @@ from ml.training.reporting import (
 __all__ = [
     "FitOptions",
     "Fitted",
+    "Heuristic",
+    "Plan",
+    "Ranker",
     "Yardstick",
     "baseline_scores",
     "choose",

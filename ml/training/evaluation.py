@@ -1,4 +1,4 @@
-"""Measures of scored runs with their intervals, and the choice of the candidate."""
+"""Measures of scored runs with their intervals."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ml import metrics
-from ml.errors import NotEnoughData
 from ml.metrics.catalogue import at_change_recall
 from ml.spec import Measure, ModelSpec, Objective, Split
 from ml.training.baselines import baseline_scores
-from ml.training.fitting import Fitted, predict
+from ml.training.fitting import predict
 from ml.training.periods import Period, period_rows
 
 RUN_RESAMPLES = 2_000
@@ -25,22 +24,6 @@ EARLIER: Mapping[Period, tuple[Period, ...]] = {
     "validate": ("fit", "calibrate"),
     "test": ("fit", "calibrate", "validate"),
 }
-
-
-def choose(spec: ModelSpec, fitted: list[Fitted], frame: pd.DataFrame, split: Split) -> Fitted:
-    """The candidate with the best `spec.primary_metric` on the validate period; the first one of equals.
-
-    Raises:
-        NotEnoughData: no run of the validate period counts.
-    """
-    rows = period_rows(frame, split, "validate")
-    values = [float(primary_by_run(spec, scored(one.estimator, rows)).mean()) for one in fitted]
-    if all(np.isnan(values)):
-        raise NotEnoughData(
-            f"none of the {rows['run_id'].nunique()} runs of the validation period can be ranked for a choice; "
-            "at least one with 6 results and at most half of them failed is needed"
-        )
-    return fitted[int(np.nanargmax(values))]
 
 
 def scored(estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -16,7 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from ml.errors import NotEnoughData
 from ml.spec import ModelSpec, Objective, Split
+from ml.training.leaning import Heuristic, Pool, log_odds
 from ml.training.periods import period_rows
+from ml.training.ranker import Ranker
 
 QUANTILES = "scale__n_quantiles"
 
@@ -36,13 +39,42 @@ class FitOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """A calibrated candidate. `estimator` consists of scikit-learn types only; `seconds` is its fitting time."""
+class Plan:
+    """What `refit` needs to make a model again: which candidate, and how much it leans on which baseline.
 
-    name: str
+    `weight` is that of the baseline, 0..1; with 1 there is no candidate, and with 0 no baseline.
+    """
+
+    candidate: str
+    baseline: str = ""
+    weight: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Name of the model, without the weight."""
+        if not self.baseline:
+            return self.candidate
+        return f"{self.candidate}_leaning_on_{self.baseline}" if self.candidate else f"{self.baseline}_alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A calibrated model. `estimator` consists of `artifact.ALLOWED_TYPES`; `seconds` is its fitting time."""
+
+    plan: Plan
     estimator: Any
     params: dict[str, str | float | int]
     seconds: float
+
+    @property
+    def name(self) -> str:
+        """Name that it is logged by."""
+        return self.plan.name
+
+    @property
+    def base(self) -> Any:
+        """The fitted classifier without its calibration."""
+        return self.estimator.calibrated_classifiers_[0].estimator.estimator
 
 
 def fit_candidates(
@@ -68,23 +100,58 @@ def fit_candidates(
     Raises:
         NotEnoughData: fit or calibrate rows hold a single outcome.
     """
-    rows, later = period_rows(frame, split, "fit"), period_rows(frame, split, "calibrate")
-    if spec.objective is Objective.RANKING:
-        rows, later = _telling(rows, options.outage_share), _without_outages(later, options.outage_share)
-    rows, weight = _sampled(rows, options)
-    _require_both_outcomes(rows, "fit")
-    _require_both_outcomes(later, "calibrate")
+    data = _learned_from(spec, frame, split, options)
     fitted = []
     for name in spec.candidates:
         on_progress(name)
         with threadpool_limits(options.threads):  # boosting would take every core, and starve what else runs
-            fitted.append(_fit(spec, name, (rows, weight, later), options))
+            fitted.append(_fit(spec, name, data, options))
     return fitted
 
 
-def refit(spec: ModelSpec, name: str, frame: pd.DataFrame, split: Split, options: FitOptions) -> Fitted:
-    """One candidate again, e.g. with another seed for the stability gate; the rest as in `fit_candidates`."""
-    return fit_candidates(replace(spec, candidates={name: spec.candidates[name]}), frame, split, options)[0]
+def fit_baselines(spec: ModelSpec, frame: pd.DataFrame, split: Split, options: FitOptions) -> list[Fitted]:
+    """The baselines that a candidate can lean on, each as a calibrated model of its own; arguments as above.
+
+    A baseline whose features were never known in the fit period is left out.
+    """
+    found = {name: one for name, one in spec.baselines.items() if isinstance(one, Heuristic)}
+    if not found:
+        return []
+    data = _learned_from(spec, frame, split, options)
+    return [_fit_baseline(name, one, data) for name, one in found.items() if data[0][one.columns].notna().any().all()]
+
+
+def lean(one: Fitted, baseline: Fitted, weight: float, later: pd.DataFrame) -> Fitted:
+    """A candidate whose log-odds are averaged with those of a baseline.
+
+    Args:
+        one: the candidate.
+        baseline: one of `fit_baselines`.
+        weight: of the baseline, between 0 and 1.
+        later: rows to calibrate on, as `calibration_rows` gives them.
+    """
+    pool = Pool([one.base, baseline.base], [1 - weight, weight])
+    plan = Plan(one.plan.candidate, baseline.plan.baseline, weight)
+    params = one.params | {"leans_on": baseline.plan.baseline, "leaning_weight": weight}
+    columns = list(one.estimator.feature_names_in_)
+    return Fitted(plan, _calibrated(pool, later, columns), params, one.seconds + baseline.seconds)
+
+
+def refit(spec: ModelSpec, plan: Plan, frame: pd.DataFrame, split: Split, options: FitOptions) -> Fitted:
+    """A model again, e.g. with another seed for the stability gate; the rest as in `fit_candidates`."""
+    chosen = {plan.baseline: spec.baselines[plan.baseline]} if plan.baseline else {}
+    baselines = fit_baselines(replace(spec, baselines=chosen), frame, split, options)
+    if not plan.candidate:
+        return baselines[0]
+    candidates = {plan.candidate: spec.candidates[plan.candidate]}
+    [one] = fit_candidates(replace(spec, candidates=candidates), frame, split, options)
+    return lean(one, baselines[0], plan.weight, calibration_rows(spec, frame, split, options)) if baselines else one
+
+
+def calibration_rows(spec: ModelSpec, frame: pd.DataFrame, split: Split, options: FitOptions) -> pd.DataFrame:
+    """Rows that models are calibrated on: of every run that is no outage."""
+    later = period_rows(frame, split, "calibrate")
+    return _without_outages(later, options.outage_share) if spec.objective is Objective.RANKING else later
 
 
 def predict(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
@@ -125,10 +192,29 @@ def chance(estimator: Any, frame: pd.DataFrame) -> pd.Series:
     return pd.Series(found, index=frame.index)
 
 
+def odds(one: Fitted, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Uncalibrated log-odds of a failure, row by row."""
+    with threadpool_limits(1):
+        return log_odds(one.base, rows.reindex(columns=one.estimator.feature_names_in_))
+
+
 def _raw_scores(base: Any, features: pd.DataFrame) -> NDArray[np.float64]:
     has_margin = hasattr(base, "decision_function")
     scores: NDArray[np.float64] = base.decision_function(features) if has_margin else base.predict_proba(features)[:, 1]
     return scores
+
+
+def _learned_from(
+    spec: ModelSpec, frame: pd.DataFrame, split: Split, options: FitOptions
+) -> tuple[pd.DataFrame, NDArray[np.float64], pd.DataFrame]:
+    """Rows to fit on with their weights, and rows to calibrate on."""
+    rows, later = period_rows(frame, split, "fit"), calibration_rows(spec, frame, split, options)
+    if spec.objective is Objective.RANKING:
+        rows = _telling(rows, options.outage_share)
+    rows, weight = _sampled(rows, options)
+    _require_both_outcomes(rows, "fit")
+    _require_both_outcomes(later, "calibrate")
+    return rows, weight, later
 
 
 def _sampled(rows: pd.DataFrame, options: FitOptions) -> tuple[pd.DataFrame, NDArray[np.float64]]:
@@ -185,14 +271,29 @@ def _fit(
     if QUANTILES in estimator.get_params():  # more than there are rows would be cut to them, with a warning
         estimator.set_params(**{QUANTILES: min(estimator.get_params()[QUANTILES], len(rows))})
     target = f"{estimator.steps[-1][0]}__sample_weight" if isinstance(estimator, Pipeline) else "sample_weight"
-    estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **{target: weight})
+    runs = {"run": rows.groupby(["started_at", "run_id"]).ngroup()} if isinstance(estimator, Ranker) else {}
+    estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **{target: weight}, **runs)
     model = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     params = _params(model) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
     if "n_jobs" in model.get_params():
         model.set_params(n_jobs=1)  # two threads add the trees up in a different order
-    calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method="sigmoid")
-    calibrated.fit(later[columns], later["failed"].to_numpy(bool))
-    return Fitted(name, calibrated, params, time.perf_counter() - began)
+    return Fitted(Plan(name), _calibrated(estimator, later, columns), params, time.perf_counter() - began)
+
+
+def _fit_baseline(
+    name: str, baseline: Heuristic, data: tuple[pd.DataFrame, NDArray[np.float64], pd.DataFrame]
+) -> Fitted:
+    rows, weight, later = data
+    began = time.perf_counter()
+    fitted = clone(baseline).fit(rows[baseline.columns], rows["failed"].to_numpy(bool), weight)
+    params = _params(fitted) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
+    calibrated = _calibrated(fitted, later, baseline.columns)
+    return Fitted(Plan("", name, 1.0), calibrated, params, time.perf_counter() - began)
+
+
+def _calibrated(classifier: Any, later: pd.DataFrame, columns: list[str]) -> CalibratedClassifierCV:
+    frozen = FrozenEstimator(classifier)
+    return CalibratedClassifierCV(frozen, method="sigmoid").fit(later[columns], later["failed"].to_numpy(bool))
 
 
 def _params(model: Any) -> dict[str, str | float | int]:

@@ -176,8 +176,8 @@ def test_one_outcome_only_cannot_be_fitted(frame, split):
 
 def test_refit_with_the_same_seed_is_the_same_model_and_with_another_it_is_not(frame, split, fitted):
     forest = fitted[1]
-    same = training.refit(small_spec(), "forest", frame, split, OPTIONS)
-    other = training.refit(small_spec(), "forest", frame, split, replace(OPTIONS, seed=8))
+    same = training.refit(small_spec(), training.Plan("forest"), frame, split, OPTIONS)
+    other = training.refit(small_spec(), training.Plan("forest"), frame, split, replace(OPTIONS, seed=8))
     scores = [training.predict(one.estimator, frame)["score"] for one in (forest, same, other)]
     assert (scores[0] == scores[1]).all()
     assert (scores[0] != scores[2]).any()
@@ -235,13 +235,13 @@ def test_the_better_candidate_on_the_validation_period_is_chosen(frame, split):
         small_spec(features=("noise",), candidates={"blind": linear}), frame, split, OPTIONS
     )
     seeing = training.fit_candidates(small_spec(candidates={"seeing": linear}), frame, split, OPTIONS)
-    assert training.choose(small_spec(), blind + seeing, frame, split).name == "seeing"
+    assert training.choose(small_spec(), blind + seeing, frame, split, OPTIONS).name == "seeing"
 
 
 def test_nothing_is_chosen_when_no_run_can_be_ranked(frame, split, fitted):
     few = frame.loc[frame["test_id"] < "test-05"]
     with pytest.raises(NotEnoughData, match="none of the 28 runs"):
-        training.choose(small_spec(), fitted, few, split)
+        training.choose(small_spec(), fitted, few, split, OPTIONS)
 
 
 def test_evaluate_names_every_measure_with_its_period_and_view(frame, split, fitted):

@@ -13,6 +13,7 @@ from ml.spec import RuleKind
 pytestmark = pytest.mark.slow
 
 SPEC = load_model("build_risk")
+OPTIONS = training.FitOptions(seed=1, threads=1)
 START = pd.Timestamp("2026-01-01", tz="UTC")
 
 
@@ -53,7 +54,7 @@ def split(frame: pd.DataFrame):
 
 @pytest.fixture(scope="module")
 def fitted(frame: pd.DataFrame, split) -> list[training.Fitted]:
-    return training.fit_candidates(SPEC, frame, split, training.FitOptions(seed=1, threads=1))
+    return training.fit_candidates(SPEC, frame, split, OPTIONS)
 
 
 def test_the_features_are_those_of_the_contract_and_each_is_described(frame: pd.DataFrame) -> None:
@@ -75,7 +76,7 @@ def test_every_candidate_learns_what_decides_and_can_be_saved(frame: pd.DataFram
 def test_the_threshold_is_the_best_f1_of_the_validation_period_and_travels_with_the_model(
     frame: pd.DataFrame, split, fitted
 ) -> None:
-    chosen = training.with_threshold(SPEC, training.choose(SPEC, fitted, frame, split), frame, split)
+    chosen = training.with_threshold(SPEC, training.choose(SPEC, fitted, frame, split, OPTIONS), frame, split)
     limit = training.decision_threshold(chosen.estimator)
     assert 0.1 < limit < 0.9
     data = artifact.dump(chosen.estimator)

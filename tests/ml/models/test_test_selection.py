@@ -62,7 +62,13 @@ def test_the_features_are_those_of_the_contract():
 
 
 def test_every_candidate_fits_with_unknown_features_and_ranks_what_fails_first(frame, fitted):
-    assert [one.name for one in fitted] == ["logistic_regression", "random_forest", "gradient_boosting", "blend"]
+    assert [one.name for one in fitted] == [
+        "logistic_regression",
+        "random_forest",
+        "gradient_boosting",
+        "blend",
+        "ranker",
+    ]
     for one in fitted:
         scores = frame.assign(score=training.predict(one.estimator, frame)["score"]).dropna(subset="rate")
         means = scores.groupby("rate")["score"].mean()

@@ -29,6 +29,7 @@ ALLOWED_TYPES = (
     "builtins.slice",
     "builtins.str",
     "builtins.tuple",
+    "ml.training.calibration.LogOdds",
     "numpy.bool",
     "numpy.dtype",
     "numpy.float32",

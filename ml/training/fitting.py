@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from ml.errors import NotEnoughData
 from ml.spec import ModelSpec, Objective, Split
+from ml.training.calibration import calibrate
 from ml.training.periods import period_rows
 
 QUANTILES = "scale__n_quantiles"
@@ -37,7 +36,7 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A calibrated candidate. `estimator` consists of scikit-learn types only; `seconds` is its fitting time."""
+    """A calibrated candidate. `estimator` is made of types that `ml.artifact` allows; `seconds` is its fitting time."""
 
     name: str
     estimator: Any
@@ -107,7 +106,7 @@ def predict(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
     base = calibrator.estimator
     with threadpool_limits(1):
         raw = _raw_scores(base, features)
-    # The score is the uncalibrated value: calibration on few failures may flatten it, or turn it round.
+    # The score is the uncalibrated value: calibration on few failures may flatten it.
     probability = calibrator.calibrators[0].predict(raw)
     return pd.DataFrame({"score": raw, "probability": np.clip(probability, 0.0, 1.0)}, index=frame.index)
 
@@ -190,8 +189,10 @@ def _fit(
     params = _params(model) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
     if "n_jobs" in model.get_params():
         model.set_params(n_jobs=1)  # two threads add the trees up in a different order
-    calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method="sigmoid")
-    calibrated.fit(later[columns], later["failed"].to_numpy(bool))
+    later = later.sort_values(["started_at", "run_id"], kind="stable")
+    # A ranking learns from runs with a failure only: its own probabilities are none of every run's.
+    shrinks = spec.objective is Objective.PROBABILITY
+    calibrated = calibrate(estimator, later[columns], later["failed"].to_numpy(bool), shrinks=shrinks)
     return Fitted(name, calibrated, params, time.perf_counter() - began)
 
 

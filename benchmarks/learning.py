@@ -21,6 +21,7 @@ from ml.publishing import Explanation, Origin, prediction_rows
 from ml.schemas import feature_descriptions
 from ml.spec import Interval, Split
 from ml.training import FitOptions, fit_candidates, predict
+from ml.training.calibration import LogOdds
 
 CANDIDATE = "blend"
 RUNS, QUICK_RUNS = 1_200, 60
@@ -111,7 +112,7 @@ def _sklearn_fit(frame: pd.DataFrame) -> Any:
     estimator = SPEC.candidates[CANDIDATE](SEED, THREADS)
     estimator.set_params(scale__n_quantiles=min(estimator.get_params()["scale__n_quantiles"], len(rows)))
     estimator.fit(rows[columns], rows["failed"].astype(bool))
-    calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method="sigmoid")
+    calibrated = CalibratedClassifierCV(FrozenEstimator(LogOdds(estimator)), method="sigmoid")
     return calibrated.fit(later[columns], later["failed"].astype(bool))
 
 

@@ -29,6 +29,7 @@ ALLOWED_TYPES = (
     "builtins.slice",
     "builtins.str",
     "builtins.tuple",
+    "ml.training.calibration.LogOdds",
     "ml.training.leaning.Heuristic",
     "ml.training.leaning.Pool",
     "ml.training.ranker.Ranker",

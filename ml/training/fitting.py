@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from ml.errors import NotEnoughData
 from ml.spec import ModelSpec, Objective, Split
+from ml.training.calibration import calibrate
 from ml.training.leaning import Heuristic, Pool, log_odds
 from ml.training.periods import period_rows
 from ml.training.ranker import Ranker
@@ -174,7 +174,7 @@ def predict(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
     base = calibrator.estimator
     with threadpool_limits(1):
         raw = _raw_scores(base, features)
-    # The score is the uncalibrated value: calibration on few failures may flatten it, or turn it round.
+    # The score is the uncalibrated value: calibration on few failures may flatten it.
     probability = calibrator.calibrators[0].predict(raw)
     return pd.DataFrame({"score": raw, "probability": np.clip(probability, 0.0, 1.0)}, index=frame.index)
 
@@ -277,7 +277,10 @@ def _fit(
     params = _params(model) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
     if "n_jobs" in model.get_params():
         model.set_params(n_jobs=1)  # two threads add the trees up in a different order
-    return Fitted(Plan(name), _calibrated(estimator, later, columns), params, time.perf_counter() - began)
+    # A ranking learns from runs with a failure only: its own probabilities are none of every run's.
+    shrinks = spec.objective is Objective.PROBABILITY
+    calibrated = _calibrated(estimator, later, columns, shrinks=shrinks)
+    return Fitted(Plan(name), calibrated, params, time.perf_counter() - began)
 
 
 def _fit_baseline(
@@ -291,9 +294,11 @@ def _fit_baseline(
     return Fitted(Plan("", name, 1.0), calibrated, params, time.perf_counter() - began)
 
 
-def _calibrated(classifier: Any, later: pd.DataFrame, columns: list[str]) -> CalibratedClassifierCV:
-    frozen = FrozenEstimator(classifier)
-    return CalibratedClassifierCV(frozen, method="sigmoid").fit(later[columns], later["failed"].to_numpy(bool))
+def _calibrated(
+    classifier: Any, later: pd.DataFrame, columns: list[str], *, shrinks: bool = False
+) -> CalibratedClassifierCV:
+    later = later.sort_values(["started_at", "run_id"], kind="stable")
+    return calibrate(classifier, later[columns], later["failed"].to_numpy(bool), shrinks=shrinks)
 
 
 def _params(model: Any) -> dict[str, str | float | int]:

@@ -20,10 +20,10 @@ from ml.settings import GATES, MODELS, load_settings
 
 @task
 def projects() -> list[str]:
-    """Projects to retrain: the form's, or every one in the lake."""
+    """Projects to retrain: the form's, or every one in the lake and, of several, `*`: all of them as one."""
     from ml.stages import opening
 
-    return opening.projects(load_settings(), get_current_context()["params"]["project"])
+    return opening.learners(load_settings(), get_current_context()["params"]["project"])
 
 
 @task(pool=TRAINING_POOL, multiple_outputs=False)

@@ -1,6 +1,6 @@
 """### Train models
 
-Features -> candidates -> four gates -> promotion (emits `champion_<model>`), per project, nightly or on drift.
+Features -> candidates -> gates -> promotion (emits `champion_<model>`), per project and for all, nightly or on drift.
 
 **Normal:** `promote` is *skipped* when a gate refuses (*Report* says why, with every number), and all after `fit` when
 the history is too small or nothing new came in. **Red is real when:** the snapshot or MLflow cannot be read, or a gate

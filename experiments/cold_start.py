@@ -4,7 +4,8 @@ Run: ``python -m experiments.cold_start <history folder> ...``
 
 Protocol: each project is left out once. The model is chosen, fitted and calibrated on the others, as the pipeline does
 for all projects as one, and orders the tests of the one left out, of which it knows nothing but the features of its
-rows. Only the first 60 % of the runs of a project are looked at, of whichever: the last 40 % judge other things.
+rows. Only the first 60 % of the runs of a project are looked at, of whichever: the last 40 % judge other things. Two
+spans are reported: all of these runs, and the beginning up to the failing run with which a model of its own is near.
 
 The histories are of different years, and some have made-up times. Living projects run side by side, so each project's
 runs are spread evenly over one span before the periods are cut; features are built before, from the real times.
@@ -12,6 +13,7 @@ runs are spread evenly over one span before the periods are cut; features are bu
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +30,15 @@ from ml.stages.all_projects import joined
 
 EXPERIMENT = "cold_start"
 LEARNED_SHARE = 0.6  # of the span: the rest is where the pipeline would judge the shared model
+DAY = timedelta(days=1)
 BLOCK = 10
+NEEDED_RUNS = 60  # failing ones, before a project can have a model of its own
 
 
 def first_part(folder: Path) -> pd.DataFrame:
     """Feature frame of the first 60 % of a history's runs, built without the others."""
     tables = read_tables(folder)
-    end = judged_period(tables["runs"]).start
+    end = judged_period(tables["runs"]).start or EPOCH
     early = tables["runs"].loc[tables["runs"]["started_at"] < pd.Timestamp(end)]
     known = {name: table.loc[table["run_id"].isin(early["run_id"])] for name, table in tables.items()}
     with opened(known | {"runs": early}) as engine:
@@ -45,19 +49,26 @@ def first_part(folder: Path) -> pd.DataFrame:
 def side_by_side(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with their runs spread evenly, in their order, over one day from the epoch on."""
     order = frame["started_at"].rank(method="dense").to_numpy(np.float64)
-    start = pd.Timestamp(EPOCH) + pd.to_timedelta((order - 1) / order.max() * 86_400, unit="s").round("us")
+    start = pd.Timestamp(EPOCH) + pd.to_timedelta((order - 1) / order.max() * DAY.total_seconds(), unit="s").round("us")
     return frame.assign(started_at=start, known_at=start)
 
 
 def leave_out(spec: ModelSpec, frames: Mapping[str, pd.DataFrame], name: str) -> Iterator[Row]:
     """Rows of one project that the others know nothing of."""
     others = joined(side_by_side(frame) for other, frame in frames.items() if other != name)
-    start = others["started_at"].min() + LEARNED_SHARE * (others["started_at"].max() - others["started_at"].min())
-    learned = learn(spec, others, Interval(start.to_pydatetime(), None))
+    learned = learn(spec, others, Interval(EPOCH + LEARNED_SHARE * DAY, None))
     table = ranked(spec, frames[name], learned.model)
     about = {"set": name, "chosen": learned.model.name if learned.model else None, "refused": learned.refused}
-    for view in VIEWS:
-        yield from ({**about, **row} for row in compare(table, view, BLOCK))
+    for span, rows in {"all": table, "beginning": beginning(table)}.items():
+        for view in VIEWS:
+            yield from ({**about, "span": span, **row} for row in compare(rows, view, BLOCK))
+
+
+def beginning(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows up to the failing run number `NEEDED_RUNS`."""
+    runs = training.runs_of(rows.assign(known_at=rows["started_at"]))
+    failing = runs.loc[runs["is_failing"], "started_at"]
+    return rows if len(failing) <= NEEDED_RUNS else rows.loc[rows["started_at"] <= failing.iloc[NEEDED_RUNS - 1]]
 
 
 def measure(folders: Sequence[Path]) -> dict[str, object]:

@@ -1,12 +1,12 @@
 """### Publish predictions
 
-Scores every open change (and in a replay the newest runs, each as of its start, and the next run) with the champion
-and publishes the set to the results table in one transaction; `flaky_tests` scores failures of the newest runs whose
-label has not settled. Runs on a new champion or new history, and daily: Airflow keeps no asset event for a paused DAG,
-so what was missed in a pause is caught up with once, when it ends. Emits `predictions_<model>` with the numbers of the
-set.
+Scores every open change (and in a replay the newest runs, each as of its start, and the next run) with the champion of
+the project, or with the shared one while it has none, and publishes the set to the results table in one transaction;
+`flaky_tests` scores failures of the newest runs whose label has not settled. Runs on a new champion or new history, and
+daily: Airflow keeps no asset event for a paused DAG, so what was missed in a pause is caught up with once, when it
+ends. Emits `predictions_<model>` with the numbers of the set.
 
-**Normal:** *skipped* when no project has a champion yet.
+**Normal:** *skipped* when no project has a champion yet, and there is no shared one.
 
 **Red is real when:** the champion's artifact is not the one that was promoted (`ArtifactRefused`: someone changed it;
 roll back and look who), or PostgreSQL or MLflow cannot be reached.

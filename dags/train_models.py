@@ -1,6 +1,6 @@
 """### Train models
 
-Features -> candidates -> four gates -> promotion (emits `champion_<model>`), per project, nightly or on drift.
+Features -> candidates -> gates -> promotion (emits `champion_<model>`), per project and for all, nightly or on drift.
 
 **Normal:** `promote` is *skipped* when a gate refuses (*Report* says why, with every number), and all after `fit` when
 the history is too small or nothing new came in. **Red is real when:** the snapshot or MLflow cannot be read, or a gate
@@ -20,10 +20,10 @@ from ml.settings import GATES, MODELS, load_settings
 
 @task
 def projects() -> list[str]:
-    """Projects to retrain: the form's, or every one in the lake."""
+    """Projects to retrain: the form's, or every one in the lake and, of several, `*`: all of them as one."""
     from ml.stages import opening
 
-    return opening.projects(load_settings(), get_current_context()["params"]["project"])
+    return opening.learners(load_settings(), get_current_context()["params"]["project"])
 
 
 @task(pool=TRAINING_POOL, multiple_outputs=False)

@@ -28,6 +28,7 @@ READERS = {
     "outage_share": "ml.features, ml.training",
     "author_features": "ml.features",
     "selection_budget": "ml.publishing, ml.gates",
+    "shared_model": "ml.stages",
     "publish_runs": "ml.stages.serving",
     "projects": "plugins.fourgate",
     "keep_lake_days": "ml.stages.maintenance",

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     author_features: bool = Field(
         True, description="whether features look at who wrote a change (salted hashes of authors, never names)"
     )
+    shared_model: bool = Field(
+        True,
+        description="whether a model of all projects is trained, and serves a project without a champion of its own",
+    )
     publish_runs: int = Field(
         20, ge=0, le=100_000, description="runs before as-of that a replay publishes, each as of its start"
     )

@@ -88,6 +88,8 @@ class Question(StrEnum):
 
 # Variant and test of a row that stands for its whole run.
 WHOLE_RUN = "*"
+# In place of a project: all projects of the lake as if they were one. Contracts refuse a project of this name.
+ALL_PROJECTS = "*"
 
 
 @dataclass(frozen=True, slots=True)

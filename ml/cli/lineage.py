@@ -39,7 +39,8 @@ def _version(tree: Tree, version: Mapping[str, Any]) -> Tree:
     promotion = version["promotion"]
     how = f", promoted {promotion['promoted_at']} by route {promotion['route']}" if promotion else ""
     replaced = f", in place of version {promotion['replaced']}" if promotion and promotion["replaced"] else ""
-    return tree.add(plain(f"model version {version['version']}, {state}{how}{replaced}"))
+    of = " of the shared model" if version["is_shared"] else ""
+    return tree.add(plain(f"model version {version['version']}{of}, {state}{how}{replaced}"))
 
 
 def _verdicts(tree: Tree, verdicts: list[Mapping[str, Any]]) -> None:

@@ -89,7 +89,7 @@ def train(model: Model = MODELS[0], project: Project = "", as_of: AsOf = "", as_
     settings = load_settings()
     moment = moment_of(settings, as_of)
     trained = []
-    for name in projects_of(settings, project):
+    for name in learners_of(settings, project):
         with progress(as_json) as bar:
             bar.add_task(f"training for {plain(name)}", total=None)
             frame = preparation.features(settings, model, name, moment)
@@ -184,7 +184,7 @@ def _judge(settings: Settings, model: str, project: str) -> list[tuple[dict[str,
     from ml.stages import retraining
 
     judged = []
-    names = projects_of(settings, project)
+    names = learners_of(settings, project)
     for name in names:
         try:
             candidate = retraining.newest_candidate(settings, model, name)
@@ -209,6 +209,16 @@ def projects_of(settings: Settings, only: str) -> list[str]:
     from ml.stages.opening import projects
 
     found = projects(settings, only)
+    if not found:
+        raise NotEnoughData("the lake is empty: collect a history first (`fourgate collect`)")
+    return found
+
+
+def learners_of(settings: Settings, only: str) -> list[str]:
+    """The given project, or all of the lake and the shared model; an empty lake is an error."""
+    from ml.stages.opening import learners
+
+    found = learners(settings, only)
     if not found:
         raise NotEnoughData("the lake is empty: collect a history first (`fourgate collect`)")
     return found

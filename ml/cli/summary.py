@@ -5,8 +5,9 @@ from typing import Any
 
 from ml.cli.output import console, grid, plain
 from ml.settings import Settings
-from ml.spec import Measure
+from ml.spec import ALL_PROJECTS, Measure
 from ml.stages import reporting
+from ml.stages.all_projects import words_of
 
 VERDICT_COLUMNS = ("gate", "status", "check", "measured", "threshold", "detail")
 
@@ -45,9 +46,9 @@ def print_receiver(stack: Mapping[str, Any]) -> None:
 
 
 def _print_project(project: Mapping[str, Any]) -> None:
-    console.rule(plain(f"{project['model']} for {project['project']}"), align="left")
+    console.rule(plain(f"{project['model']} for {words_of(project['project'])}"), align="left")
     verdicts = project["verdicts"]
-    if not verdicts and project["champion_version"] is None:
+    if not verdicts and project["champion_version"] is None and project["shared_version"] is None:
         console.print(
             f"[yellow]No candidate was judged yet, nothing is published. The log of task retrain.fit in DAG "
             f"train_{project['model']} says why, mostly how much data is missing.[/]"
@@ -58,7 +59,8 @@ def _print_project(project: Mapping[str, Any]) -> None:
         for verdict in verdicts
         for check in _telling(verdict["checks"])
     ]
-    console.print(grid(f"Verdicts on version {project['judged_version']}", VERDICT_COLUMNS, rows))
+    if rows:
+        console.print(grid(f"Verdicts on version {project['judged_version']}", VERDICT_COLUMNS, rows))
     measures = [(name, *(_interval(value) for value in row.values())) for name, row in project["comparison"].items()]
     if measures:
         names = next(iter(project["comparison"].values()))
@@ -68,10 +70,13 @@ def _print_project(project: Mapping[str, Any]) -> None:
         for row in project["top"]
     ]
     columns = ("change", "rank", "test", "variant", "P(fail)", "moved by")
-    console.print(grid(f"Top predictions ({project['published_rows']} published)", columns, predictions))
+    if project["project"] != ALL_PROJECTS:
+        console.print(grid(f"Top predictions ({project['published_rows']} published)", columns, predictions))
     if predictions:
         console.print("`fourgate explain CHANGE#RANK` leads a prediction back to its model, data and commits")
-    if project["champion_version"] is None:
+    if project["shared_version"] is not None:
+        console.print(f"No champion of its own yet: version {project['shared_version']} of the shared model serves.")
+    elif project["champion_version"] is None:
         console.print("[yellow]No champion: nothing is published. The verdicts above say why.[/]")
 
 

@@ -1,6 +1,7 @@
 """What each gate judges: frozen values that a stage makes from frames.
 
-The frames hold one project. Columns of judged rows, one row per (run_id, variant, test_id) without skipped results:
+The frames hold one project, or for the shared model all of them; a run id then names its project too. Columns of judged
+rows, one row per (run_id, variant, test_id) without skipped results:
 
 - project, run_id, variant, test_id (str), started_at (UTC), failed (bool), previous_failed (bool),
   duration_s (s, may be NaN), optionally test_age_days (days since the test was first seen, may be NaN)
@@ -92,6 +93,7 @@ class RankingEvidence:
         seed: of the resampling.
         budget: share of tests (0..1) that a selection may run.
         has_champion: whether there is one; champion_age_days: days since its promotion, None without.
+        is_shared: the champion is that of all projects, whom a project's first own model takes over from.
         has_drift: whether a drift report asked for this training.
         objective: what the model is for; it says how a run is measured.
     """
@@ -104,6 +106,7 @@ class RankingEvidence:
     seed: int
     budget: float
     has_champion: bool = False
+    is_shared: bool = False
     champion_age_days: float | None = None
     has_drift: bool = False
     objective: Objective = Objective.RANKING

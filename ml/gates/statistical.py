@@ -137,6 +137,8 @@ def _route_checks(evidence: RankingEvidence, contest: Contest, limits: Statistic
 def _refresh_refusal(evidence: RankingEvidence, limits: StatisticalLimits) -> Check | None:
     """None when the champion is old or the data drifted: then a refresh may be asked for."""
     age, limit = evidence.champion_age_days, limits.max_champion_age_days
+    if evidence.is_shared:
+        return reported("refresh:own_champions", 0, "the shared model is no champion of the project: only better wins")
     if evidence.has_drift or (age is not None and age > limit):
         return None
     if age is None:

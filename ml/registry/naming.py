@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ml.errors import RegistryError
-from ml.spec import Measure, ModelVersion, TrainingRecord
+from ml.spec import ALL_PROJECTS, Measure, ModelVersion, TrainingRecord
 
 MAX_NAME = 200
 KEY = "fourgate.key_id"
@@ -20,8 +20,10 @@ def registered_name(model: str, project: str) -> str:
 
     MLflow allows no ``/`` and ``:`` in it. The code is that of web addresses with ``~`` for ``%``, so two projects
     never share a name; beyond 200 characters a digest keeps them apart.
-    The tag ``fourgate.project`` has the exact name.
+    The tag ``fourgate.project`` has the exact name. The shared model has the model's name alone.
     """
+    if project == ALL_PROJECTS:
+        return model
     slug = quote(project, safe="").replace("~", "~7E").replace("%", "~")
     if len(slug) > MAX_NAME:
         slug = f"{slug[: MAX_NAME - 17]}-{key_id(project)[:16]}"

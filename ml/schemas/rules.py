@@ -10,7 +10,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from ml.legible import UNPRINTABLE
-from ml.spec import Decision, FailureKind, FailureState, Outcome
+from ml.spec import ALL_PROJECTS, Decision, FailureKind, FailureState, Outcome
 
 Utc = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 MAX_NAME = 1_000
@@ -71,8 +71,9 @@ PROJECT_RULES = (
     *NAME_RULES,
     rule(
         "unusable_project",
-        f"names a folder of the lake: at most {MAX_PROJECT_BYTES} bytes of UTF-8",
-        _texts(lambda text: len(text.encode("utf-8", "replace")) <= MAX_PROJECT_BYTES),
+        f"names a folder of the lake: at most {MAX_PROJECT_BYTES} bytes of UTF-8, and not {ALL_PROJECTS}, which stands "
+        "for all projects",
+        _texts(lambda text: len(text.encode("utf-8", "replace")) <= MAX_PROJECT_BYTES and text != ALL_PROJECTS),
     ),
 )
 NOT_NEGATIVE = rule("negative", "0 or more", lambda values: values >= 0)

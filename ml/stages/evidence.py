@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ml import metrics, models, training, validation
+from ml.features import Queries
 from ml.gates.evidence import (
     ConsistencyEvidence,
     Evidence,
@@ -22,7 +23,8 @@ from ml.gates.evidence import (
     score_column,
 )
 from ml.settings import Settings
-from ml.spec import MERGED_RESULT, Interval, ModelSpec, ModelVersion, Split
+from ml.spec import ALL_PROJECTS, MERGED_RESULT, Interval, ModelSpec, ModelVersion, Split
+from ml.stages.all_projects import apart, run_key
 from ml.stages.opening import candidate_folder, open_registry, open_warehouse
 from ml.stages.preparation import rows_to_score
 from ml.training import FitOptions, Plan
@@ -52,8 +54,9 @@ def quality(settings: Settings, candidate: Mapping[str, Any]) -> QualityEvidence
     with open_warehouse(settings) as warehouse:
         ledger = warehouse.batches(candidate["project"], int(candidate["snapshot_id"]))
         champion = warehouse.champion(candidate["model"], candidate["project"])
-    # the champion's periods lie beside what was computed for it; on another machine its used period still counts
-    judged = candidate_folder(settings, champion.version) / "candidate.json" if champion else None
+    rival = champion.version if champion else shared_rival(candidate)
+    # the rival's periods lie beside what was computed for it; on another machine its used period still counts
+    judged = candidate_folder(settings, rival) / "candidate.json" if rival else None
     batches = pd.DataFrame(
         {
             "score": ledger["quality_score"].astype(float),
@@ -99,6 +102,7 @@ def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence
     # after its own promotion the candidate is the champion: judged again, it is held against what it replaced, whose
     # moment it was trained with
     is_own = champion is not None and champion.version.version == candidate["version"]["version"]
+    is_shared = shared_rival(candidate) is not None
     return RankingEvidence(
         rows=training.period_rows(scored, split, "test"),
         earlier=training.period_rows(scored, split, "validate"),
@@ -107,7 +111,8 @@ def ranking(settings: Settings, candidate: Mapping[str, Any]) -> RankingEvidence
         used_periods=tuple(used[:-1] if is_own else used),
         seed=settings.seed,
         budget=settings.selection_budget,
-        has_champion=candidate["champion_version"] is not None,
+        has_champion=is_shared or candidate["champion_version"] is not None,
+        is_shared=is_shared,
         champion_age_days=(as_of - datetime.fromisoformat(replaced)).total_seconds() / 86_400 if replaced else None,
         has_drift=drifted,
         objective=spec.objective,
@@ -153,11 +158,7 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
     for rule in spec.rules:
         changed = training.predict(estimator, rule.change(order))["score"].loc[order.index].to_numpy(np.float64)
         outcomes[rule.name] = RuleOutcome(rule.kind, first["score"].to_numpy(np.float64), changed)
-    newest = test[["run_id", "started_at"]].drop_duplicates("run_id").sort_values("started_at").tail(SERVED_RUNS)
-    with open_warehouse(settings) as warehouse:
-        snapshot = warehouse.snapshot(int(candidate["snapshot_id"]))
-    as_of = datetime.fromisoformat(candidate["as_of"])
-    served = rows_to_score(settings, version, snapshot, newest, as_of)
+    served = _served(settings, candidate, test)
     return ConsistencyEvidence(
         rows=found.rows,
         again=second["score"].to_numpy(np.float64),
@@ -166,9 +167,31 @@ def consistency(settings: Settings, candidate: Mapping[str, Any]) -> Consistency
         rules=outcomes,
         contract_violations=int((~np.isfinite(first.to_numpy(np.float64))).any(axis=1).sum()),
         budget=settings.selection_budget,
-        has_champion=found.has_champion,
+        has_champion=found.has_champion and not found.is_shared,
         objective=spec.objective,
     )
+
+
+def _served(settings: Settings, candidate: Mapping[str, Any], test: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the newest judged runs, built as publishing builds them: project by project."""
+    newest = test[["project", "run_id", "started_at"]].drop_duplicates("run_id").sort_values("started_at")
+    newest, spec = newest.tail(SERVED_RUNS), models.load_model(candidate["model"])
+    with open_warehouse(settings) as warehouse:
+        snapshot = warehouse.snapshot(int(candidate["snapshot_id"]))
+    as_of = datetime.fromisoformat(candidate["as_of"])
+    if candidate["project"] != ALL_PROJECTS:
+        return rows_to_score(settings, spec, snapshot, Queries.prediction(candidate["project"], newest, as_of))
+    parts = []
+    for project, runs in apart(newest):
+        rows = rows_to_score(settings, spec, snapshot, Queries.prediction(project, runs, as_of))
+        parts.append(rows.assign(run_id=run_key(project, "") + rows["run_id"]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def shared_rival(candidate: Mapping[str, Any]) -> ModelVersion | None:
+    """The shared champion that a project's first own candidate is held against; None where there is none."""
+    found = candidate.get("shared_champion")
+    return ModelVersion(**found) if found else None
 
 
 def split_of(candidate: Mapping[str, Any]) -> Split:

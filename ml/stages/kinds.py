@@ -5,7 +5,8 @@ import pandas as pd
 
 from ml import labels
 from ml.settings import Settings
-from ml.spec import MERGED_RESULT
+from ml.spec import ALL_PROJECTS, MERGED_RESULT
+from ml.stages.all_projects import run_key
 from ml.stages.opening import open_history
 from ml.stages.recipe import Recipe
 
@@ -20,10 +21,23 @@ def with_kinds(settings: Settings, recipe: Recipe, rows: pd.DataFrame) -> pd.Dat
     """
     if "failures_count" not in rows:
         return rows
-    with open_history(recipe.applied(settings), recipe.snapshot, recipe.project) as engine:
-        found = labels.label(engine, recipe.project, recipe.moment)
+    found = _states(settings, recipe, rows)
     failed = rows["failed"].to_numpy(bool)
-    told = rows.loc[failed, MERGED_RESULT].merge(found[[*MERGED_RESULT, "state"]], on=MERGED_RESULT, how="left")
+    told = rows.loc[failed, MERGED_RESULT].merge(found, on=MERGED_RESULT, how="left")
     states = np.full(len(rows), None, dtype=object)
     states[failed] = told["state"].to_numpy(object)
     return rows.assign(failed_before=rows["failures_count"] > 0, failure_state=states)
+
+
+def _states(settings: Settings, recipe: Recipe, rows: pd.DataFrame) -> pd.DataFrame:
+    """Labels of the failures of a frame's projects, with the frame's run ids."""
+    if recipe.project != ALL_PROJECTS:
+        return _states_of(settings, recipe, recipe.project)
+    found = {project: _states_of(settings, recipe, project) for project in sorted(rows["project"].unique())}
+    named = [part.assign(run_id=run_key(project, "") + part["run_id"]) for project, part in found.items()]
+    return pd.concat(named, ignore_index=True)
+
+
+def _states_of(settings: Settings, recipe: Recipe, project: str) -> pd.DataFrame:
+    with open_history(recipe.applied(settings), recipe.snapshot, project) as engine:
+        return labels.label(engine, project, recipe.moment)[[*MERGED_RESULT, "state"]]

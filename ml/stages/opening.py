@@ -17,8 +17,8 @@ from ml.errors import NotEnoughData, SettingsError, StorageError
 from ml.features import Context
 from ml.lake import Lake
 from ml.settings import Settings
-from ml.spec import Interval, ModelVersion, Snapshot
-from ml.warehouse import Warehouse
+from ml.spec import ALL_PROJECTS, Interval, ModelVersion, Snapshot
+from ml.warehouse import Champion, Warehouse
 
 if TYPE_CHECKING:
     from ml.registry import Registry
@@ -82,10 +82,13 @@ def head(warehouse: Warehouse) -> Snapshot:
 def now(settings: Settings, snapshot: Snapshot, project: str, as_of: datetime | None) -> datetime:
     """What counts as now for a project: the given moment, or the end of its own collected history.
 
+    For `ALL_PROJECTS` it is the latest end of all.
+
     Raises:
         NotEnoughData: no moment is given and the project has no runs.
     """
-    end = as_of or open_lake(settings).data_until(snapshot.versions["runs"], project)
+    only = None if project == ALL_PROJECTS else project
+    end = as_of or open_lake(settings).data_until(snapshot.versions["runs"], only)
     if end is None:
         raise NotEnoughData(f"{project} has no runs in snapshot {snapshot.snapshot_id}: no end of history to stand at")
     return end
@@ -101,11 +104,44 @@ def projects(settings: Settings, only: str = "") -> list[str]:
         snapshot = warehouse.head()
     if snapshot is None:
         return []
-    names = open_lake(settings).read("runs", snapshot.versions["runs"], columns=["project"])
-    known = sorted(set(names["project"].to_pylist()))
+    known = projects_in(settings, snapshot)
     if only and only not in known:
         raise NotEnoughData(f"project {only!r} is not in the lake; there are: {', '.join(known) or 'none'}")
     return [only] if only else known
+
+
+def projects_in(settings: Settings, snapshot: Snapshot) -> list[str]:
+    """Projects that have runs in a snapshot."""
+    names = open_lake(settings).read("runs", snapshot.versions["runs"], columns=["project"])
+    return sorted(set(names["project"].to_pylist()))
+
+
+def learners(settings: Settings, only: str = "") -> list[str]:
+    """What a model is trained for: every project of the lake, and where there are several, `ALL_PROJECTS` as one more.
+
+    Args:
+        settings: whether there is a shared model.
+        only: a project, or `ALL_PROJECTS` for the shared model alone.
+
+    Raises:
+        NotEnoughData: the given project is not in the lake, or nothing is there to share; says what there is.
+    """
+    if only not in {"", ALL_PROJECTS}:
+        return projects(settings, only)
+    known = projects(settings)
+    shared = [ALL_PROJECTS] if settings.shared_model and len(known) > 1 else []
+    if only and not shared:
+        there = f"{len(known)} in the lake" if settings.shared_model else "FOURGATE_SHARED_MODEL is off"
+        raise NotEnoughData(f"the shared model learns from two projects with runs or more; {there}")
+    return shared if only else [*known, *shared]
+
+
+def serving_champion(settings: Settings, warehouse: Warehouse, model: str, project: str) -> Champion | None:
+    """Who scores a project: its own champion, and while it has none the shared one; None where there is neither."""
+    own = warehouse.champion(model, project)
+    if own is not None or not settings.shared_model:
+        return own
+    return warehouse.champion(model, ALL_PROJECTS)
 
 
 def key_of(*parts: object) -> str:

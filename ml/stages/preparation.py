@@ -15,7 +15,8 @@ from ml.drift import DriftRule, Subject, measure_drift
 from ml.features import Queries
 from ml.schemas import GROWING_FEATURES
 from ml.settings import Settings
-from ml.spec import Interval, ModelSpec, ModelVersion, Snapshot
+from ml.spec import ALL_PROJECTS, Interval, ModelSpec, Snapshot
+from ml.stages.all_projects import joined
 from ml.stages.opening import (
     feature_context,
     folder_of,
@@ -26,6 +27,7 @@ from ml.stages.opening import (
     open_registry,
     open_warehouse,
     projects,
+    projects_in,
     replacing,
 )
 
@@ -35,6 +37,8 @@ CURRENT_RUNS = 50
 
 def features(settings: Settings, model: str, project: str, as_of: datetime | None = None) -> dict[str, Any]:
     """Build the training frame of a project as it was known at a moment; a frame that was built is found again.
+
+    The frame of `ALL_PROJECTS` holds the newest runs of each project, see `all_projects.joined`.
 
     Returns:
         reference: model, project, snapshot_id, as_of, path of the Parquet file, rows, runs.
@@ -67,6 +71,13 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
 
 def training_rows(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
     """Rows that a model may learn from: those of the runs of a snapshot that were known at a moment."""
+    if project == ALL_PROJECTS:
+        known = projects_in(settings, snapshot)
+        return joined(_rows_of(settings, model, one, snapshot, moment) for one in known)
+    return _rows_of(settings, model, project, snapshot, moment)
+
+
+def _rows_of(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
     with open_history(settings, snapshot, project) as engine:
         asked = Queries.training(project, as_of=moment)
         frame = models.load_model(model).build(engine, asked, feature_context(settings))
@@ -74,21 +85,17 @@ def training_rows(settings: Settings, model: str, project: str, snapshot: Snapsh
     return known
 
 
-def rows_to_score(
-    settings: Settings, version: ModelVersion, snapshot: Snapshot, runs: pd.DataFrame, moment: datetime
-) -> pd.DataFrame:
-    """What publishing scores: the rows of a model for each of `runs` as of its start, and for the next run.
+def rows_to_score(settings: Settings, spec: ModelSpec, snapshot: Snapshot, asked: Queries) -> pd.DataFrame:
+    """What publishing scores: the rows of a model for each run asked for, as of its start, and for the next run.
 
     Args:
         settings: engine, threads, shares.
-        version: names the model, which says what a row is, and the project.
+        spec: the model, which says what a row is.
         snapshot: state of the lake to build from.
-        runs: run_id, started_at; what else is missing is taken from the history.
-        moment: facts known later never count.
+        asked: as `Queries.prediction` makes it.
     """
-    spec = models.load_model(version.model)
-    with open_history(settings, snapshot, version.project) as engine:
-        return spec.build(engine, Queries.prediction(version.project, runs, moment), feature_context(settings))
+    with open_history(settings, snapshot, asked.project) as engine:
+        return spec.build(engine, asked, feature_context(settings))
 
 
 def feature_set(spec: ModelSpec) -> str:

@@ -29,6 +29,7 @@ from ml.registry import Registry
 from ml.settings import GATES, Settings
 from ml.spec import Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
+from ml.stages.all_projects import words_of
 from ml.stages.describing import describe
 from ml.stages.kinds import KINDS, with_kinds
 from ml.stages.opening import (
@@ -41,6 +42,7 @@ from ml.stages.opening import (
     open_warehouse,
     replacing,
     report_url,
+    serving_champion,
     without_nan,
     write_json,
 )
@@ -69,11 +71,13 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
     spec = models.load_model(str(frame["model"]))
     rows = pd.read_parquet(frame["path"])
     with open_warehouse(settings) as warehouse:
-        champion = warehouse.champion(spec.name, frame["project"])
+        champion = serving_champion(settings, warehouse, spec.name, frame["project"])
         used = warehouse.used_periods(spec.name, frame["project"])
+        is_shared = champion is not None and champion.version.project != frame["project"]
+        learned = warehouse.judged_period(champion.version).start if champion and is_shared else None
     try:
         needed = load_thresholds(settings.gates_file, spec.name).statistical.min_failing_runs
-        period = _test_period(rows, used, settings.test_share, needed)
+        period = _test_period(rows, used, settings.test_share, needed, learned)
         split = training.split_by_time(training.runs_of(rows), period)
         options = FitOptions(settings.seed, settings.threads, settings.outage_share)
         fitted = training.fit_candidates(spec, rows, split, options)
@@ -96,8 +100,9 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         "name": chosen.name,
         "plan": asdict(chosen.plan),
         "split": split_texts(split),
-        "champion_version": champion.version.version if champion else None,
-        "champion_as_of": champion.as_of.isoformat() if champion else None,
+        "champion_version": champion.version.version if champion and not is_shared else None,
+        "champion_as_of": champion.as_of.isoformat() if champion and not is_shared else None,
+        "shared_champion": asdict(champion.version) if champion and is_shared else None,
         "folder": str(folder),
         "report_url": registry.run_url(version.mlflow_run_id),
     }
@@ -226,7 +231,9 @@ def _example(estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.reindex(columns=estimator.feature_names_in_).head(EXAMPLE_ROWS)
 
 
-def _test_period(rows: pd.DataFrame, used: list[Interval], share: float, needed: int) -> Interval:
+def _test_period(
+    rows: pd.DataFrame, used: list[Interval], share: float, needed: int, learned: datetime | None = None
+) -> Interval:
     """What the candidate is judged on: the latest share of the runs that promoted nobody yet.
 
     The rest of them is learned from. The share grows until it holds as many failing runs as the gates need, and the
@@ -237,13 +244,16 @@ def _test_period(rows: pd.DataFrame, used: list[Interval], share: float, needed:
         used: periods that promoted a version.
         share: of the fresh runs, 0..1.
         needed: failing runs that the gates need, once there is a champion to be judged against.
+        learned: where the shared champion stopped learning, if it is the one to be judged against: what it has seen of
+            the project it cannot be judged on.
     """
     runs = training.runs_of(rows)
-    start = max((period.end for period in used if period.end is not None), default=None)
+    start = max((period.end for period in used if period.end is not None), default=learned)
     fresh = (runs if start is None else runs.loc[runs["started_at"] >= start]).reset_index(drop=True)
     failing = int(fresh["is_failing"].sum())
     if fresh.empty or (start is not None and failing < needed):
-        since = f" since {start:%Y-%m-%d %H:%M} UTC, where the period that promoted the champion ends" if start else ""
+        border = "the shared champion stopped learning" if learned else "the period that promoted the champion ends"
+        since = f" since {start:%Y-%m-%d %H:%M} UTC, where {border}" if start else ""
         left_out = "" if len(runs) else "; no run counts: outages and runs without an outcome are left out"
         raise NotEnoughData(f"{failing} runs failed{since}; {needed} are needed to judge a candidate{left_out}")
     first = min(int(len(fresh) * (1 - share)), len(fresh) - 1)
@@ -367,15 +377,20 @@ def _report(settings: Settings, candidate: Mapping[str, Any], verdicts: list[Ver
     ranking = evidence.ranking(settings, candidate)
     facts = {
         "model": str(candidate["model"]),
-        "project": str(candidate["project"]),
+        "project": words_of(str(candidate["project"])),
         "version": f"{candidate['version']['version']} ({candidate['name']})",
-        "champion": str(candidate["champion_version"] or "none yet"),
+        "champion": str(candidate["champion_version"] or _shared_words(candidate)),
         "snapshot": str(candidate["snapshot_id"]),
         "as of": str(candidate["as_of"]),
         "thresholds": thresholds.version,
     }
     limits, period = thresholds.statistical, evidence.split_of(candidate).test
     return gate_report(verdicts, facts, period, compare(ranking, limits), gates.selections(ranking, limits))
+
+
+def _shared_words(candidate: Mapping[str, Any]) -> str:
+    shared = evidence.shared_rival(candidate)
+    return f"none of its own; the shared model, version {shared.version}" if shared else "none yet"
 
 
 def _why_not(verdicts: Sequence[Verdict]) -> str:

@@ -11,7 +11,7 @@ from ml import models, monitoring, publishing, training, validation
 from ml.features import NEXT_RUN, Queries
 from ml.schemas import feature_descriptions
 from ml.settings import Settings
-from ml.spec import MERGED_RESULT, ModelSpec, ModelVersion, Objective, Question, Snapshot
+from ml.spec import MERGED_RESULT, ModelSpec, Objective, Question, Snapshot
 from ml.stages.opening import (
     feature_context,
     head,
@@ -21,6 +21,7 @@ from ml.stages.opening import (
     open_registry,
     open_warehouse,
     projects,
+    serving_champion,
     without_nan,
 )
 from ml.stages.preparation import rows_to_score
@@ -38,10 +39,10 @@ def publish(settings: Settings, model: str, only: str = "", as_of: datetime | No
 
     Published are: each change that was announced without results, in a replay the newest runs as of their start, and
     the next run. Of a model that is asked at the finish of a run: what has no outcome yet in the newest runs, as of
-    their finish. A project without a champion is left out.
+    their finish. A project without a champion of its own is scored by the shared one; without either it is left out.
 
     Returns:
-        one entry per published project.
+        one entry per published project; `is_shared` says which of the two it was.
 
     Raises:
         ArtifactRefused: a champion's model file is not the promoted one.
@@ -49,20 +50,23 @@ def publish(settings: Settings, model: str, only: str = "", as_of: datetime | No
     published = []
     for project in projects(settings, only):
         with open_warehouse(settings) as warehouse:
-            snapshot, champion = head(warehouse), warehouse.champion(model, project)
+            snapshot, champion = head(warehouse), serving_champion(settings, warehouse, model, project)
         if champion is not None:
             moment = now(settings, snapshot, project, as_of)
-            published.append(_publish_one(settings, champion, snapshot, moment))
+            published.append(_publish_one(settings, champion, project, snapshot, moment))
     return published
 
 
-def _publish_one(settings: Settings, champion: Champion, snapshot: Snapshot, moment: datetime) -> dict[str, Any]:
+def _publish_one(
+    settings: Settings, champion: Champion, project: str, snapshot: Snapshot, moment: datetime
+) -> dict[str, Any]:
     version = champion.version
     registry = open_registry(settings)
     estimator, spec = registry.load(version), models.load_model(version.model)
-    runs = _runs_to_publish(settings, version, snapshot, moment)
-    known = rows_to_score(settings, version, snapshot, runs, moment)
-    rows = _without_outcome(settings, version, snapshot, known, moment) if spec.question is Question.FINISH else known
+    runs = _runs_to_publish(settings, spec, project, snapshot, moment)
+    known = rows_to_score(settings, spec, snapshot, Queries.prediction(project, runs, moment))
+    asked = Queries.training(project, as_of=moment)
+    rows = _without_outcome(settings, spec, snapshot, asked, known) if spec.question is Question.FINISH else known
     predictions = publishing.prediction_rows(
         rows,
         training.predict(estimator, rows),
@@ -76,15 +80,16 @@ def _publish_one(settings: Settings, champion: Champion, snapshot: Snapshot, mom
         ),
     )
     validation.require_predictions(predictions)
-    publication = Publication(version, champion.gate_report, snapshot.snapshot_id, moment)
+    publication = Publication(version, champion.gate_report, snapshot.snapshot_id, moment, served=project)
     with open_warehouse(settings) as warehouse:
         publication_id = warehouse.publish(publication, predictions)
     return {
-        "project": version.project,
+        "project": project,
         "publication_id": publication_id,
         "rows": len(predictions),
         "changes": int(predictions["change_id"].nunique()),
         "version": version.version,
+        "is_shared": publication.is_shared,
         "as_of": moment.isoformat(),
         "report_url": registry.model_url(version),
     }
@@ -98,24 +103,26 @@ def decision_limit(settings: Settings, spec: ModelSpec, estimator: Any) -> float
 
 
 def _without_outcome(
-    settings: Settings, version: ModelVersion, snapshot: Snapshot, rows: pd.DataFrame, moment: datetime
+    settings: Settings, spec: ModelSpec, snapshot: Snapshot, asked: Queries, rows: pd.DataFrame
 ) -> pd.DataFrame:
     """The rows whose answer nobody knows yet."""
-    answered = _outcomes(settings, version, snapshot, set(rows["run_id"]), moment)
+    answered = _outcomes(settings, spec, snapshot, asked, set(rows["run_id"]))
     is_answered = pd.MultiIndex.from_frame(rows[MERGED_RESULT]).isin(pd.MultiIndex.from_frame(answered[MERGED_RESULT]))
     waiting: pd.DataFrame = rows.loc[~is_answered]
     return waiting
 
 
-def _runs_to_publish(settings: Settings, version: ModelVersion, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
+def _runs_to_publish(
+    settings: Settings, spec: ModelSpec, project: str, snapshot: Snapshot, moment: datetime
+) -> pd.DataFrame:
     """The runs that a model is asked about, at most one row per run.
 
     Asked at the start: changes that wait for their results, and in a replay the newest runs. Asked at the finish: the
     newest runs with results, in a replay as many of them.
     """
-    runs = _started_runs(settings, snapshot, version.project, moment)
-    if models.load_model(version.model).question is Question.START:
-        return _waiting_runs(settings, runs, version.project, moment)
+    runs = _started_runs(settings, snapshot, project, moment)
+    if spec.question is Question.START:
+        return _waiting_runs(settings, runs, project, moment)
     newest = MAX_ANNOUNCED if settings.clock == "wall" else settings.publish_runs
     over: pd.DataFrame = runs.loc[runs["has_results"], RUN_COLUMNS].tail(newest)
     return over
@@ -150,7 +157,7 @@ def _waiting_runs(settings: Settings, runs: pd.DataFrame, project: str, moment: 
 
 
 def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | None = None) -> list[dict[str, Any]]:
-    """Measure each champion's published predictions against the outcomes that are known now.
+    """Measure what each project's champion published, or the shared one for it, against the outcomes known now.
 
     Returns:
         one entry per project with at least one published run that has results: the live measures, None where there
@@ -159,30 +166,29 @@ def monitor(settings: Settings, model: str, only: str = "", as_of: datetime | No
     measured, spec = [], models.load_model(model)
     for project in projects(settings, only):
         with open_warehouse(settings) as warehouse:
-            snapshot, champion = head(warehouse), warehouse.champion(model, project)
+            snapshot, champion = head(warehouse), serving_champion(settings, warehouse, model, project)
             moment = now(settings, snapshot, project, as_of)
             if champion is None:
                 continue
-            predictions = warehouse.published(champion.version)
-            asked = set(predictions["change_id"]) - {NEXT_RUN}
-            outcomes = _outcomes(settings, champion.version, snapshot, asked, moment)
+            predictions = warehouse.published(champion.version, project)
+            runs = set(predictions["change_id"]) - {NEXT_RUN}
+            outcomes = _outcomes(settings, spec, snapshot, Queries.training(project, as_of=moment), runs)
             if outcomes.empty:
                 continue
             measures = monitoring.live_measures(predictions, outcomes, spec.objective)
-            warehouse.record_monitor(champion.version, measures, snapshot.snapshot_id, moment)
+            warehouse.record_monitor(champion.version, project, measures, snapshot.snapshot_id, moment)
             told = {"project": project, "version": champion.version.version, "measures": measures}
             measured.append(without_nan(told))
     return measured
 
 
 def _outcomes(
-    settings: Settings, version: ModelVersion, snapshot: Snapshot, run_ids: set[str], moment: datetime
+    settings: Settings, spec: ModelSpec, snapshot: Snapshot, asked: Queries, run_ids: set[str]
 ) -> pd.DataFrame:
     """What became of some runs, in the grain of the model."""
-    asked = Queries.training(version.project, as_of=moment)
-    with open_history(settings, snapshot, version.project) as engine:
+    with open_history(settings, snapshot, asked.project) as engine:
         engine.register_frame("published", _as_table(sorted(run_ids)))
-        found: pd.DataFrame = models.load_model(version.model).outcomes(engine, asked, feature_context(settings))
+        found: pd.DataFrame = spec.outcomes(engine, asked, feature_context(settings))
     return found
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from ml.errors import FourgateError, NotEnoughData
 from ml.features import NEXT_RUN
 from ml.settings import GATES, Settings
-from ml.spec import WHOLE_RUN
-from ml.stages.opening import open_lake, open_registry, open_warehouse
+from ml.spec import ALL_PROJECTS, WHOLE_RUN
+from ml.stages.opening import open_lake, open_registry, open_warehouse, serving_champion
 from ml.warehouse import Warehouse
 
 NEAR = 5
@@ -38,15 +38,17 @@ def explain(settings: Settings, prediction: str, test: str, wanted: Mapping[str,
     with open_warehouse(settings) as warehouse:
         row, others = _find(warehouse, prediction, test, wanted)
         model, project = row["model"], row["project"]
-        verdicts = warehouse.judgement_of(model, project, row["model_version"])
-        promotion = warehouse.promotion_of(model, project, row["model_version"])
-        champion = warehouse.champion(model, project)
+        trained_on = ALL_PROJECTS if row["is_shared"] else project
+        verdicts = warehouse.judgement_of(model, trained_on, row["model_version"])
+        promotion = warehouse.promotion_of(model, trained_on, row["model_version"])
+        champion = serving_champion(settings, warehouse, model, project)
         snapshot = warehouse.snapshot(row["snapshot_id"])
         batches = warehouse.batches(project, row["snapshot_id"])
-    in_service = champion is not None and champion.version.version == row["model_version"]
+    served = (champion.version.project, champion.version.version) if champion else ()
+    version = {"version": row["model_version"], "is_shared": row["is_shared"], "promotion": promotion}
     told = {
         "prediction": {**row, "key": f"{row['change_id']}#{row['rank']}", "also_matched": others},
-        "version": {"version": row["model_version"], "in_service": in_service, "promotion": promotion},
+        "version": version | {"in_service": served == (trained_on, row["model_version"])},
         "verdicts": sorted(verdicts, key=lambda verdict: GATES.index(verdict["gate"])),
         "training": _training(settings, row["gate_report"]),
         "snapshot": {

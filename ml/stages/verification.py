@@ -163,7 +163,8 @@ def _predictions_judged(settings: Settings, warehouse: Warehouse) -> _Look:
         faults = [f"no passed verdict of {', '.join(missing)}"] if missing else []
         faults += [] if one.promoted else ["it was never promoted"]
         if faults:
-            what = f"{one.model} {one.project}, version {one.version} has predictions, but {' and '.join(faults)}"
+            version = f"version {one.version}{' of the shared model' if one.is_shared else ''}"
+            what = f"{one.model} {one.project}, {version} has predictions, but {' and '.join(faults)}"
             problems.append(Problem(what, _republish(one.model, one.project)))
     return _Look(f"{len(published)} published model versions", problems)
 

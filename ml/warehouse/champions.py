@@ -1,4 +1,7 @@
-"""Verdicts, promotion and rollback: the champion of a (model, project) is one row, changed in one transaction."""
+"""Verdicts, promotion and rollback: the champion of a (model, project) is one row, changed in one transaction.
+
+The shared model, trained on all projects, has a row as well, with `ALL_PROJECTS` for its project.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,7 +13,7 @@ from typing import Any
 from psycopg2 import extensions
 
 from ml.errors import WarehouseError
-from ml.spec import Interval, ModelVersion
+from ml.spec import ALL_PROJECTS, Interval, ModelVersion
 from ml.warehouse.session import Session, lock_for, only, to_json, write_audit
 from ml.warehouse.verdicts import passed_period, was_promoted
 
@@ -94,7 +97,9 @@ class Champions(Session):
                 "SELECT model, project, version FROM fourgate.champion "
                 "UNION SELECT model, project, previous ->> 'version' FROM fourgate.champion WHERE previous IS NOT NULL "
                 "UNION SELECT model, project, anchor ->> 'version' FROM fourgate.champion "
-                "UNION SELECT model, project, model_version FROM fourgate.publication WHERE is_current"
+                "UNION SELECT model, CASE WHEN is_shared THEN %s ELSE project END, model_version "
+                "FROM fourgate.publication WHERE is_current",
+                (ALL_PROJECTS,),
             )
             return {(str(model), str(project), str(version)) for model, project, version in cursor.fetchall()}
 

@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ml.spec import ModelVersion
+from ml.spec import ALL_PROJECTS, ModelVersion
 from ml.warehouse.session import Session, only
 
 _UNJUDGED = """
-    SELECT model, project, model_version,
+    SELECT model, project, is_shared, model_version,
         ARRAY(SELECT gate FROM fourgate.gate_verdict verdict WHERE verdict.model = published.model
-            AND verdict.project = published.project AND verdict.model_version = published.model_version
+            AND verdict.project = published.judged AND verdict.model_version = published.model_version
             AND verdict.status = 'pass') AS passed,
         EXISTS (SELECT FROM fourgate.promotion WHERE promotion.model = published.model
-            AND promotion.project = published.project AND promotion.model_version = published.model_version) AS promoted
-    FROM (SELECT DISTINCT model, project, model_version FROM fourgate.publication) published
-    ORDER BY model, project, model_version
+            AND promotion.project = published.judged AND promotion.model_version = published.model_version) AS promoted
+    FROM (SELECT DISTINCT model, project, is_shared, model_version,
+            CASE WHEN is_shared THEN %s ELSE project END AS judged
+        FROM fourgate.publication) published
+    ORDER BY model, project, is_shared, model_version
 """
 _SETS = """
     SELECT publication.publication_id, publication.model, publication.project, is_current, row_count,
@@ -23,7 +25,8 @@ _SETS = """
         count(DISTINCT (change_id, variant, test_id)) FILTER (WHERE prediction.publication_id IS NOT NULL) AS keys,
         count(*) FILTER (WHERE (prediction.model, prediction.project, prediction.model_version, prediction.snapshot_id)
             <> (publication.model, publication.project, publication.model_version, publication.snapshot_id)
-            OR prediction.gate_report <> publication.gate_report) AS strangers
+            OR prediction.gate_report <> publication.gate_report
+            OR prediction.is_shared <> publication.is_shared) AS strangers
     FROM fourgate.publication LEFT JOIN fourgate.prediction USING (publication_id)
     GROUP BY publication.publication_id ORDER BY publication.published_at
 """
@@ -35,10 +38,14 @@ _LOST = """
 
 @dataclass(frozen=True, slots=True)
 class PublishedVersion:
-    """A model version that predictions name: the gates that passed it, and whether it was ever promoted."""
+    """A model version that predictions of a project name: the gates that passed it, and whether it was ever promoted.
+
+    `is_shared`: the version is one of the shared model.
+    """
 
     model: str
     project: str
+    is_shared: bool
     version: str
     passed: tuple[str, ...]
     promoted: bool
@@ -75,10 +82,10 @@ class Invariants(Session):
     def published_versions(self) -> list[PublishedVersion]:
         """Every model version that was ever published."""
         with self.transaction() as cursor:
-            cursor.execute(_UNJUDGED)
+            cursor.execute(_UNJUDGED, (ALL_PROJECTS,))
             return [
-                PublishedVersion(model, project, version, tuple(passed), promoted)
-                for model, project, version, passed, promoted in cursor.fetchall()
+                PublishedVersion(model, project, is_shared, version, tuple(passed), promoted)
+                for model, project, is_shared, version, passed, promoted in cursor.fetchall()
             ]
 
     def published_sets(self) -> list[PublishedSet]:

@@ -11,7 +11,7 @@ import psycopg2
 from psycopg2 import errors, extensions
 
 from ml.errors import WarehouseError
-from ml.spec import Interval, Snapshot
+from ml.spec import ALL_PROJECTS, Interval, Snapshot
 from ml.warehouse.session import Session, only, to_json, write_audit
 
 _LAKE_LOCK = 0x6C616B65
@@ -163,13 +163,13 @@ class Ledger(Session):
             return {str(project): arrived for project, arrived in cursor.fetchall()}
 
     def batches(self, project: str, snapshot_id: int) -> pd.DataFrame:
-        """Ledger rows of a project up to a snapshot, oldest first: evidence for the data quality gate."""
+        """Ledger rows of a project, or of `ALL_PROJECTS`, up to a snapshot, oldest first."""
         with self.transaction() as cursor:
             cursor.execute(
                 "SELECT batch_id, snapshot_id, source, kind, payload_count, row_counts, duplicates, rejected, "
                 "quality_score, batch_until, data_until, interval_start, interval_end, seconds, as_of "
-                "FROM fourgate.collection_batch WHERE project = %s AND snapshot_id <= %s ORDER BY snapshot_id",
-                (project, snapshot_id),
+                "FROM fourgate.collection_batch WHERE %s IN (project, %s) AND snapshot_id <= %s ORDER BY snapshot_id",
+                (project, ALL_PROJECTS, snapshot_id),
             )
             return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description or ()])
 

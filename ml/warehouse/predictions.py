@@ -15,25 +15,39 @@ from psycopg2 import extensions
 from ml.errors import WarehouseError
 from ml.schemas import Predictions as Contract
 from ml.schemas import columns
-from ml.spec import ModelVersion
+from ml.spec import ALL_PROJECTS, ModelVersion
 from ml.warehouse.session import Session, lock_for, write_audit
 
 _GRAIN = ["change_id", "variant", "test_id"]
 _FRAME = columns(Contract)
-_STAMPED = ("model_version", "gate_report", "snapshot_id", "publication_id")
+_STAMPED = ("model_version", "gate_report", "snapshot_id", "publication_id", "is_shared")
 _CHUNK_ROWS = 50_000
 
-_PUBLICATION = ("publication_id", "model_version", "row_count", "as_of")
+_PUBLICATION = ("publication_id", "model_version", "is_shared", "row_count", "as_of")
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a set of predictions comes from; `as_of` is the moment of the set, each row has its own as well."""
+    """What a set of predictions comes from; `as_of` is the moment of the set, each row has its own as well.
+
+    `served` is the project that the shared model serves; empty where the version is of the project itself.
+    """
 
     version: ModelVersion
     gate_report: str
     snapshot_id: int
     as_of: datetime
+    served: str = ""
+
+    @property
+    def project(self) -> str:
+        """Whose predictions they are."""
+        return self.served or self.version.project
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the version is one of the shared model."""
+        return self.version.project == ALL_PROJECTS
 
 
 class PredictionTables(Session):
@@ -57,10 +71,10 @@ class PredictionTables(Session):
             WarehouseError: a row belongs elsewhere, (change_id, variant, test_id) repeats, a text holds a NUL
                 character, or PostgreSQL refuses a row; the former set stays current.
         """
-        version = publication.version
-        lines = _lines(_checked(version, frame))
+        version, project = publication.version, publication.project
+        lines = _lines(_checked(publication, frame))
         publication_id = _identity(publication, lines)
-        subject = f"{version.model} {version.project}"
+        subject = f"{version.model} {project}"
         with self.transaction() as cursor:
             lock_for(cursor, f"publish {subject}")
             cursor.execute("SELECT is_current FROM fourgate.publication WHERE publication_id = %s", (publication_id,))
@@ -69,7 +83,7 @@ class PredictionTables(Session):
                 return publication_id
             cursor.execute(
                 "UPDATE fourgate.publication SET is_current = false WHERE model = %s AND project = %s AND is_current",
-                (version.model, version.project),
+                (version.model, project),
             )
             if known is None:
                 _insert_publication(cursor, publication, publication_id, len(lines))
@@ -81,6 +95,7 @@ class PredictionTables(Session):
                     (publication_id,),
                 )
             detail = {"publication_id": publication_id, "rows": len(lines), "version": version.version}
+            detail |= {"is_shared": publication.is_shared}
             write_audit(cursor, "publish", "publish", subject, detail)
         return publication_id
 
@@ -107,31 +122,31 @@ class PredictionTables(Session):
             return pd.DataFrame(cursor.fetchall(), columns=names)
 
     def current_publication(self, model: str, project: str) -> dict[str, Any]:
-        """The current set: publication_id, model_version, row_count, as_of; empty before the first."""
+        """The current set: publication_id, model_version, is_shared, row_count, as_of; empty before the first."""
         with self.transaction() as cursor:
             cursor.execute(
-                "SELECT publication_id, model_version, row_count, as_of FROM fourgate.publication "
+                f"SELECT {', '.join(_PUBLICATION)} FROM fourgate.publication "
                 "WHERE model = %s AND project = %s AND is_current",
                 (model, project),
             )
             row = cursor.fetchone()
             return {} if row is None else dict(zip(_PUBLICATION, row, strict=True))
 
-    def published(self, version: ModelVersion) -> pd.DataFrame:
-        """What a version ever published, past sets too: the newest row of each (change_id, variant, test_id)."""
+    def published(self, version: ModelVersion, project: str) -> pd.DataFrame:
+        """What a version ever published for a project: the newest row of each (change_id, variant, test_id)."""
         names = [name for name in _FRAME if name != "reasons"]
         with self.transaction() as cursor:
             cursor.execute(
                 f"SELECT DISTINCT ON (change_id, variant, test_id) {', '.join(f'prediction.{name}' for name in names)} "
                 "FROM fourgate.prediction JOIN fourgate.publication USING (publication_id) "
                 "WHERE prediction.model = %s AND prediction.project = %s AND prediction.model_version = %s "
-                "ORDER BY change_id, variant, test_id, published_at DESC",
-                (version.model, version.project, version.version),
+                "AND prediction.is_shared = %s ORDER BY change_id, variant, test_id, published_at DESC",
+                (version.model, project, version.version, version.project == ALL_PROJECTS),
             )
             return pd.DataFrame(cursor.fetchall(), columns=names)
 
 
-def _checked(version: ModelVersion, frame: pd.DataFrame) -> pa.Table:
+def _checked(publication: Publication, frame: pd.DataFrame) -> pa.Table:
     """The frame in the order of its grain, as Arrow text and numbers."""
     missing = [name for name in _FRAME if name not in frame]
     if missing:
@@ -145,7 +160,7 @@ def _checked(version: ModelVersion, frame: pd.DataFrame) -> pa.Table:
     for name in _FRAME:
         if table[name].null_count:
             raise WarehouseError(f"predictions: {table[name].null_count} nulls in {name}; every column needs a value")
-    for name, wanted in (("model", version.model), ("project", version.project)):
+    for name, wanted in (("model", publication.version.model), ("project", publication.project)):
         others = [value for value in table[name].unique().to_pylist() if value != wanted]
         if others:
             raise WarehouseError(f"predictions of {name} {others[0]!r} in a publication of {wanted!r}")
@@ -168,7 +183,7 @@ def _refuse_repeats(table: pa.Table) -> None:
 def _identity(publication: Publication, lines: Sequence[str]) -> str:
     version = publication.version
     digest = hashlib.sha256()
-    origin = (version.model, version.project, version.version, version.sha256, str(publication.snapshot_id))
+    origin = (version.model, publication.project, version.version, version.sha256, str(publication.snapshot_id))
     for part in (*origin, publication.gate_report, publication.as_of.isoformat()):
         digest.update(part.encode() + b"\x00")
     for line in lines:
@@ -182,22 +197,24 @@ def _insert_publication(
     version = publication.version
     cursor.execute(
         "INSERT INTO fourgate.publication (publication_id, model, project, model_version, gate_report, snapshot_id, "
-        "as_of, row_count, is_current) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, true)",
+        "as_of, row_count, is_shared, is_current) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, true)",
         (
             publication_id,
             version.model,
-            version.project,
+            publication.project,
             version.version,
             publication.gate_report,
             publication.snapshot_id,
             publication.as_of,
             row_count,
+            publication.is_shared,
         ),
     )
 
 
 def _copy(cursor: extensions.cursor, publication: Publication, publication_id: str, lines: Sequence[str]) -> None:
     constants = [publication.version.version, publication.gate_report, str(publication.snapshot_id), publication_id]
+    constants.append(str(publication.is_shared))
     tail = "".join("\t" + _escaped(pa.array([value]), "origin")[0].as_py() for value in constants) + "\n"
     command = f"COPY fourgate.prediction ({', '.join((*_FRAME, *_STAMPED))}) FROM STDIN"
     for start in range(0, len(lines), _CHUNK_ROWS):

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg2 import extensions
 
-from ml.spec import DriftReport, ModelVersion
+from ml.spec import ALL_PROJECTS, DriftReport, ModelVersion
 from ml.warehouse.session import Session, to_json, write_audit
 
 
@@ -44,12 +44,13 @@ class Reports(Session):
             return row is not None and bool(row[0])
 
     def record_monitor(
-        self, version: ModelVersion, measures: Mapping[str, Any], snapshot_id: int, as_of: datetime
+        self, version: ModelVersion, project: str, measures: Mapping[str, Any], snapshot_id: int, as_of: datetime
     ) -> None:
-        """Store live measures of a version; numbers that are not finite become null."""
+        """Store live measures of a version in a project; numbers that are not finite become null."""
         keys = {
             "model": version.model,
-            "project": version.project,
+            "project": project,
+            "is_shared": version.project == ALL_PROJECTS,
             "model_version": version.version,
             "snapshot_id": snapshot_id,
             "as_of": as_of,
@@ -57,7 +58,7 @@ class Reports(Session):
         with self.transaction() as cursor:
             _upsert(cursor, "monitor_report", keys, {"measures": to_json(measures)})
             detail = {"version": version.version, "snapshot_id": snapshot_id, "as_of": as_of}
-            write_audit(cursor, "monitor", "monitor", f"{version.model} {version.project}", detail)
+            write_audit(cursor, "monitor", "monitor", f"{version.model} {project}", detail)
 
     def status(self) -> dict[str, Any]:
         """Head snapshot, batches per project, champions, current publications and last drift, ready for JSON."""
@@ -79,7 +80,7 @@ _STATUS = {
         "FROM fourgate.champion ORDER BY model, project"
     ),
     "publications": (
-        "SELECT model, project, model_version, snapshot_id, as_of, row_count FROM fourgate.publication "
+        "SELECT model, project, model_version, is_shared, snapshot_id, as_of, row_count FROM fourgate.publication "
         "WHERE is_current ORDER BY model, project"
     ),
     "drift": (

@@ -62,6 +62,15 @@ class Verdicts(Session):
             ]
         return sorted(found, key=lambda verdict: (*GATES, verdict.gate).index(verdict.gate))
 
+    def judged_period(self, version: ModelVersion) -> Interval:
+        """The test period that a promoted version passed on: it learned from what was before.
+
+        Raises:
+            WarehouseError: it did not pass all four gates.
+        """
+        with self.transaction() as cursor:
+            return passed_period(cursor, version)
+
     def used_periods(self, model: str, project: str) -> list[Interval]:
         """Test periods that promoted a version, oldest promotion first; they promote no other."""
         with self.transaction() as cursor:

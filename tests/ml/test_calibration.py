@@ -102,8 +102,8 @@ def test_runs_are_put_in_time_order_before_they_are_weighed():
     spec = replace(small_spec(), objective=Objective.PROBABILITY)
     frame = frame_of()
     split = training.split_by_time(training.runs_of(frame), 0.3)
-    one = training.refit(spec, "linear", frame, split, OPTIONS)
-    other = training.refit(spec, "linear", frame.iloc[::-1], split, OPTIONS)
+    one = training.refit(spec, training.Plan("linear"), frame, split, OPTIONS)
+    other = training.refit(spec, training.Plan("linear"), frame.iloc[::-1], split, OPTIONS)
     assert slope(one.estimator) == pytest.approx(slope(other.estimator), rel=1e-3)
 
 
@@ -111,7 +111,9 @@ def test_only_a_model_of_probabilities_leans_on_its_own():
     frame = frame_of()
     split = training.split_by_time(training.runs_of(frame), 0.3)
     forests = {
-        objective: training.refit(replace(small_spec(), objective=objective), "linear", frame, split, OPTIONS)
+        objective: training.refit(
+            replace(small_spec(), objective=objective), training.Plan("linear"), frame, split, OPTIONS
+        )
         for objective in Objective
     }
     later = training.period_rows(frame, split, "calibrate")

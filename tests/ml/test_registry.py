@@ -379,4 +379,5 @@ def test_two_projects_never_share_a_registered_name() -> None:
     projects = ["a/b", "a:b", "a~2Fb", "a%2Fb", "a'b", "a b", "x" * 500 + "1", "x" * 500 + "2", "ü/ü"]
     names = {registered_name("test_selection", project) for project in projects}
     assert len(names) == len(projects)
+    assert registered_name("test_selection", "*") == "test_selection"
     assert all(len(name) < 256 and not set(name) & set("/:%'\" ") for name in names)

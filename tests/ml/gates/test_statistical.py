@@ -62,6 +62,16 @@ def test_the_same_model_again_is_refused_and_the_closed_refresh_is_said() -> Non
     assert check(judged, "refresh:champion_age_days").threshold is None
 
 
+def test_who_takes_over_from_the_shared_model_has_to_be_better_whatever_drifted() -> None:
+    evidence = ranking({"candidate": FIRST, "champion": FIRST, "anchor": FIRST, "decay": THIRD})
+    judged = verdict(replace(evidence, is_shared=True, has_drift=True, champion_age_days=400.0))
+    assert (judged.status, route(judged)) == (Status.FAIL, "none")
+    assert not check(judged, "better:lead_over_champion").passed
+    assert "only better wins" in check(judged, "refresh:own_champions").detail
+    ahead = replace(ranking({"candidate": FIRST, "champion": THIRD, "decay": SIXTH}), is_shared=True)
+    assert (verdict(ahead).status, route(verdict(ahead))) == (Status.PASS, "better")
+
+
 @pytest.mark.parametrize("opening", [{"champion_age_days": 31.0}, {"has_drift": True}])
 def test_an_old_champion_or_drift_opens_the_refresh(opening: dict[str, object]) -> None:
     same = {"candidate": FIRST, "champion": FIRST, "anchor": FIRST, "decay": THIRD}

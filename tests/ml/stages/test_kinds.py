@@ -8,7 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from ml.settings import Settings
+from ml.spec import ALL_PROJECTS
 from ml.stages import collection, fetching
+from ml.stages.all_projects import run_key
 from ml.stages.kinds import with_kinds
 from ml.stages.opening import head, open_warehouse
 from ml.stages.recipe import Recipe, choices
@@ -33,12 +35,12 @@ def settings(postgres: Postgres, tmp_path: Path) -> Settings:
     return settings
 
 
-def recipe(settings: Settings, as_of: str) -> Recipe:
+def recipe(settings: Settings, as_of: str, project: str = "p") -> Recipe:
     with open_warehouse(settings) as warehouse:
         snapshot = head(warehouse)
     made = {"code": "", "libraries": {}, "split": {}, "digest": "", "candidate": "", "model": "test_selection"}
     return Recipe(
-        project="p",
+        project=project,
         snapshot_id=snapshot.snapshot_id,
         versions=snapshot.versions,
         as_of=as_of,
@@ -72,6 +74,14 @@ def test_the_label_is_the_one_known_at_the_moment_of_the_training(settings: Sett
     # the second run had not begun: nobody could label its failure
     early = with_kinds(settings, recipe(settings, "2026-01-01T12:00:00+00:00"), rows([0, 0, 0]))
     assert early["failure_state"].isna().all()
+
+
+def test_in_the_frame_of_all_projects_a_failure_has_the_label_of_its_own_project(settings: Settings) -> None:
+    shared = recipe(settings, "2026-02-01T00:00:00+00:00", ALL_PROJECTS)
+    told = with_kinds(settings, shared, rows([0, 0, 2]).assign(project="p", run_id=run_key("p", "r1")))
+    assert told["failure_state"].tolist() == [None, "flaky", None]
+    other = with_kinds(settings, shared, rows([0, 0, 2]).assign(project="p", run_id=run_key("q", "r1")))
+    assert other["failure_state"].isna().all()
 
 
 def test_a_frame_of_whole_runs_is_left_as_it_is(settings: Settings) -> None:

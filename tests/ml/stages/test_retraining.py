@@ -67,6 +67,14 @@ def test_nothing_new_since_the_last_promotion_is_told() -> None:
         _test_period(frame("xxxx"), [Interval(at(0), at(3) + TICK)], 0.4, 2)
 
 
+def test_against_the_shared_champion_only_runs_count_that_it_has_not_learned_from() -> None:
+    assert _test_period(frame("xxxxxxxxxxxx"), [], 0.5, 2, at(6)) == Interval(at(9), at(11) + TICK)
+    assert _test_period(frame("xxxxxxxx...x"), [], 0.25, 2, at(4)) == Interval(at(7), at(11) + TICK)
+    told = "1 runs failed since 2026-01-01 05:00 UTC, where the shared champion stopped learning; 2 are needed"
+    with pytest.raises(NotEnoughData, match=told):
+        _test_period(frame("xxxxx..x.."), [], 0.4, 2, at(5))
+
+
 def test_an_empty_history_is_told() -> None:
     told = "0 runs failed; 2 are needed to judge a candidate; no run counts: outages and runs without an outcome"
     with pytest.raises(NotEnoughData, match=told):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from ml.models import load_model
 from ml.settings import Settings
-from ml.spec import ModelVersion
 from ml.stages import collection, fetching, serving
 from ml.stages.opening import head, open_warehouse
 from ml.stages.serving import _runs_to_publish
@@ -15,7 +15,7 @@ from tests.history_builders import write_run
 from tests.postgres import Postgres
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-VERSION = ModelVersion("test_selection", "p", "1", "run1", "mlflow-artifacts:/1", "0" * 64)
+SPEC, PROJECT = load_model("test_selection"), "p"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def settings(postgres: Postgres, tmp_path: Path) -> Settings:
 def published(settings: Settings) -> list[str]:
     with open_warehouse(settings) as warehouse:
         snapshot = head(warehouse)
-    return _runs_to_publish(settings, VERSION, snapshot, NOW)["run_id"].tolist()
+    return _runs_to_publish(settings, SPEC, PROJECT, snapshot, NOW)["run_id"].tolist()
 
 
 def test_a_run_that_had_finished_without_results_does_not_wait_for_them(settings: Settings) -> None:
@@ -51,8 +51,10 @@ def test_a_run_whose_results_never_come_stops_waiting_after_a_week(settings: Set
     with open_warehouse(settings) as warehouse:
         snapshot = head(warehouse)
     later = NOW + timedelta(days=7)
-    assert _runs_to_publish(settings, VERSION, snapshot, later - timedelta(hours=2))["run_id"].tolist() == ["future"]
-    assert _runs_to_publish(settings, VERSION, snapshot, later + timedelta(hours=2)).empty
+    assert _runs_to_publish(settings, SPEC, PROJECT, snapshot, later - timedelta(hours=2))["run_id"].tolist() == [
+        "future"
+    ]
+    assert _runs_to_publish(settings, SPEC, PROJECT, snapshot, later + timedelta(hours=2)).empty
 
 
 def test_of_too_many_waiting_changes_the_newest_are_published_and_the_rest_is_told(

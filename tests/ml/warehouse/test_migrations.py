@@ -18,6 +18,7 @@ NAMES = [
     "0006_push_tokens.sql",
     "0007_what_a_batch_came_from.sql",
     "0008_forgotten_persons.sql",
+    "0009_shared_model.sql",
 ]
 
 
@@ -67,11 +68,11 @@ def test_a_database_of_an_older_release_gets_only_the_new_migration_and_keeps_it
     newer = migration_folder(tmp_path / "sql")
     for name in NAMES:
         (newer / name).write_bytes((FOLDER / name).read_bytes())
-    migration_folder(newer, m0009_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
-    assert migrate(postgres.admin_dsn, folder=newer) == ["0009_note.sql"]
+    migration_folder(newer, m0010_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
+    assert migrate(postgres.admin_dsn, folder=newer) == ["0010_note.sql"]
     with Warehouse(postgres.pipeline_dsn) as warehouse:
         assert warehouse.next_sequence() == 2
-    with pytest.raises(WarehouseError, match=r"0009_note.sql, which this release does not know: upgrade"):
+    with pytest.raises(WarehouseError, match=r"0010_note.sql, which this release does not know: upgrade"):
         migrate(postgres.admin_dsn)
 
 

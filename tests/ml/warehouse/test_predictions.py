@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from ml.errors import WarehouseError
-from ml.spec import ModelVersion
+from ml.spec import ALL_PROJECTS, ModelVersion
 from ml.warehouse import Publication, Warehouse
 from ml.warehouse.session import Session
 from tests.lake_builders import NOON, record
@@ -93,7 +93,31 @@ def test_a_published_row_reads_back_as_it_was(warehouse: Warehouse) -> None:
         "gate_report": "gate report \t 1",
         "snapshot_id": 1,
         "publication_id": publication_id,
+        "is_shared": False,
     }
+
+
+def shared(served: str = "shop") -> Publication:
+    """The shared model's version 1, whose number the project's own version 1 has as well."""
+    origin = ModelVersion("test_selection", ALL_PROJECTS, "1", "run-s", "models:/s", "sha-s")
+    return Publication(origin, "report", 1, NOON, served)
+
+
+def test_a_set_of_the_shared_model_is_told_from_one_of_the_projects_own(warehouse: Warehouse) -> None:
+    warehouse.publish(shared(), predictions("a"))
+    assert warehouse.current_predictions("test_selection", "shop")["is_shared"].tolist() == [True]
+    assert warehouse.current_publication("test_selection", "shop")["is_shared"]
+    assert ("test_selection", ALL_PROJECTS, "1") in warehouse.versions_in_service()
+    warehouse.publish(publication(), predictions("b"))
+    assert warehouse.current_predictions("test_selection", "shop")["is_shared"].tolist() == [False]
+    assert warehouse.published(version(), "shop")["test_id"].tolist() == ["b"]
+    assert warehouse.published(shared().version, "shop")["test_id"].tolist() == ["a"]
+    assert warehouse.versions_in_service() == {("test_selection", "shop", "1")}
+
+
+def test_empty_sets_of_the_shared_model_for_two_projects_are_two(warehouse: Warehouse) -> None:
+    nothing = predictions()
+    assert warehouse.publish(shared("shop"), nothing) != warehouse.publish(shared("bank"), nothing)
 
 
 @pytest.mark.parametrize("column", ["test_id", "variant", "change_id"])

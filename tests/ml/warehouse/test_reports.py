@@ -1,10 +1,11 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from ml.spec import DriftReport, Interval, ModelVersion
+from ml.spec import ALL_PROJECTS, DriftReport, Interval, ModelVersion
 from ml.warehouse import Warehouse
 from ml.warehouse.session import Session
 from tests.lake_builders import NOON, record
@@ -55,10 +56,19 @@ def test_a_drift_report_is_stored_once_per_moment_and_replaced(warehouse: Wareho
 
 
 def test_live_measures_are_stored_per_version_and_moment(warehouse: Warehouse, postgres: Postgres) -> None:
-    warehouse.record_monitor(VERSION, {"test_recall": 0.9, "brier": float("inf")}, 1, NOON)
-    warehouse.record_monitor(VERSION, {"test_recall": 0.8}, 1, NOON + timedelta(days=1))
+    warehouse.record_monitor(VERSION, VERSION.project, {"test_recall": 0.9, "brier": float("inf")}, 1, NOON)
+    warehouse.record_monitor(VERSION, VERSION.project, {"test_recall": 0.8}, 1, NOON + timedelta(days=1))
     stored = query(postgres, "SELECT model_version, measures FROM fourgate.monitor_report ORDER BY as_of")
     assert stored == [("1", {"test_recall": 0.9, "brier": None}), ("1", {"test_recall": 0.8})]
+
+
+def test_measures_of_the_shared_and_of_the_own_version_of_one_number_are_two(
+    warehouse: Warehouse, postgres: Postgres
+) -> None:
+    warehouse.record_monitor(VERSION, VERSION.project, {"brier": 0.1}, 1, NOON)
+    warehouse.record_monitor(replace(VERSION, project=ALL_PROJECTS), VERSION.project, {"brier": 0.2}, 1, NOON)
+    stored = query(postgres, "SELECT project, is_shared, measures FROM fourgate.monitor_report ORDER BY is_shared")
+    assert stored == [(VERSION.project, False, {"brier": 0.1}), (VERSION.project, True, {"brier": 0.2})]
 
 
 def test_status_of_an_empty_warehouse_is_empty_lists(postgres: Postgres) -> None:

@@ -127,9 +127,9 @@ def random_history(seed: int, runs_count: int = 60) -> History:
             shift = 7.0 * (attempt - 1)
             runs.append(run(run_id, moment + shift, None if end is None else end + shift, attempt=attempt, **about))
         share = 0.8 if draw.random() < 0.1 else 0.15
-        known = tests[: 4 + number // 6]
+        known = [_renamed(test_id, number, draw) for test_id in tests[: 4 + number // 6]]
         for variant in ("linux", "mac"):
-            for test_id in known:
+            for test_id in sorted({name for names in known for name in names}):
                 if draw.random() < 0.25 or (variant == "mac" and test_id.endswith("1")):
                     continue
                 for attempt in range(1, attempts + 1):
@@ -140,4 +140,28 @@ def random_history(seed: int, runs_count: int = 60) -> History:
         for path in draw.choice(paths, size=int(draw.choice([0, 1, 2, 5])), replace=False):
             added = None if draw.random() < 0.1 else int(draw.integers(50))
             files.append((run_id, str(path), added, int(draw.integers(20))))
+        files += _moved(run_id, number, draw)
     return history(runs, results, files)
+
+
+def _renamed(test_id: str, number: int, draw: np.random.Generator) -> list[str]:
+    """The names that a test has in a run: two move to another package, one of them twice; both names run at times."""
+    if not test_id.endswith(("Thing0", "Lexer")) or number < 25:
+        return [test_id]
+    moved = test_id.replace("acme.gen0", "acme.moved").replace("acme.core", "acme.moved")
+    if test_id.endswith("Lexer") and number >= 45:
+        moved = test_id.replace("acme.core", "acme.again")
+    return [test_id, moved] if draw.random() < 0.1 else [moved]
+
+
+def _moved(run_id: str, number: int, draw: np.random.Generator) -> list[tuple[Any, ...]]:
+    """A file that is now and then touched, moves in run 20, and again, as git sees it, in run 35; a copy is no move."""
+    names = ["core/src/Lexer.java", "core/lib/Lexer.java", "core/parts/Lexer.java"]
+    if number == 20:
+        return [(run_id, names[0], 0, 30), (run_id, names[1], 30, 0)]
+    if number == 35:
+        return [(run_id, names[1], None, None), (run_id, names[2], 2, 3)]
+    if number == 40:
+        return [(run_id, names[2], 4, 0), (run_id, "core/copy/Lexer.java", 30, 0)]
+    place = sum(number > at for at in (20, 35))
+    return [(run_id, names[place], 1, 1)] if draw.random() < 0.4 else []

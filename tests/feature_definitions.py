@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ from ml.features import Context, names
 from ml.schemas import FEATURES
 from ml.spec import PULL_REQUESTS, TRUNKS
 from tests.feature_builders import History
+from tests.lineage_definitions import Key, lines_of_files, lines_of_tests
 
 
 class Facts:
@@ -43,6 +44,25 @@ class Facts:
         self.files: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
         for row in frames["changed_files"].to_dict("records"):
             self.files[row["run_id"]][row["path"]] = (row["added"], row["deleted"])
+        order = self.known_before(datetime.max.replace(tzinfo=UTC))
+        at = {run_id: self.runs[run_id]["known"] for run_id in order}
+        self.tests = lines_of_tests([(r, at[r], set(self.results[r])) for r in order if r in self.results])
+        self.paths = lines_of_files([(at[r], self.files.get(r, {})) for r in order])
+        self.lines = {r: {key: self.tests.of_fact(key, at[r]) for key in self.results[r]} for r in list(self.results)}
+        self.by_line: dict[str, dict[Key, list[Key]]] = defaultdict(lambda: defaultdict(list))
+        for run_id, lines in self.lines.items():
+            for key in sorted(lines):
+                self.by_line[run_id][lines[key]].append(key)
+        self.touched = {r: {self.paths.of_fact(path, at[r]) for path in self.files[r]} for r in order if r in self.files}
+
+    def of_line(self, line: Key, runs: list[str]) -> list[tuple[str, bool, float]]:
+        """Run, outcome and duration of what `runs` executed under the names that stood for `line`."""
+        return [
+            (r, *self.results[r][key]) for r in runs if r in self.by_line for key in self.by_line[r].get(line, ())
+        ]
+
+    def has_failed(self, run_id: str, line: Key) -> bool:
+        return any(failed for _, failed, _ in self.of_line(line, [run_id]))
 
     def known_before(self, moment: datetime) -> list[str]:
         """Runs known strictly before `moment`, in the order of becoming known."""
@@ -76,19 +96,21 @@ def expected_features(facts: Facts, run_id: str, key: tuple[str, str]) -> dict[s
     """Every feature of one row."""
     start = facts.runs[run_id]["started_at"]
     known = facts.known_before(start)
+    line = facts.tests.before(key, start)
     return {
-        **_history(facts, start, known, key),
-        **_run(facts, run_id, start, [r for r in known if r in facts.results], key),
+        **_history(facts, start, known, line),
+        **_run(facts, run_id, start, [r for r in known if r in facts.results], line),
         **_change(facts, run_id, start, known),
         **_pair(facts, run_id, known, key),
         **_neighbours(facts, run_id, known, key),
     }
 
 
-def _history(facts: Facts, start: datetime, known: list[str], key: tuple[str, str]) -> dict[str, float]:
-    runs = [r for r in known if key in facts.results.get(r, {})]
-    failed = [facts.results[r][key][0] for r in runs]
-    spent = [facts.results[r][key][1] for r in runs]
+def _history(facts: Facts, start: datetime, known: list[str], line: Key) -> dict[str, float]:
+    executions = facts.of_line(line, known)
+    runs = [r for r, _, _ in executions]
+    failed = [one for _, one, _ in executions]
+    spent = [one for _, _, one in executions]
     moments = [facts.runs[r]["known"] for r in runs]
     week = start - timedelta(days=7)
     fast = slow = 0.0
@@ -135,14 +157,14 @@ def _mean(values: list[Any]) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-def _run(facts: Facts, run_id: str, start: datetime, known: list[str], key: tuple[str, str]) -> dict[str, float]:
+def _run(facts: Facts, run_id: str, start: datetime, known: list[str], line: Key) -> dict[str, float]:
     about = facts.runs[run_id]
     change, author = facts.change(run_id), about["author_id"]
     same = [r for r in known if change is not None and facts.change(r) == change]
     written = [r for r in known if _given(author) and facts.runs[r]["author_id"] == author]
     last_5 = known[-5:]
     event = about["event"]
-    failed_in = [r for r in same if facts.results[r].get(key, (False, 0))[0]]
+    failed_in = [r for r in same if facts.has_failed(r, line)]
     results_5 = sum(len(facts.results[r]) for r in last_5)
     return {
         "last_run_failure_rate": facts.failures(known[-1]) / len(facts.results[known[-1]]) if known else math.nan,
@@ -164,13 +186,15 @@ def _change(facts: Facts, run_id: str, start: datetime, known: list[str]) -> dic
         return {"has_change": 0.0}
     kinds = [names.file_kind(path) for path in files]
     recent = [r for r in known if facts.runs[r]["known"] >= start - timedelta(days=30)]
-    churn = [sum(path in facts.files.get(r, {}) for r in recent) for path in files]
+    lines = [facts.paths.before(path, start) for path in files]
+    churn = [sum(line in facts.touched.get(r, ()) for r in recent) for line in lines]
     added = [a for a, _ in files.values() if not pd.isna(a)]
+    deleted = [d for _, d in files.values() if not pd.isna(d)]
     return {
         "has_change": 1.0,
         "files_count": len(files),
         "lines_added_count": sum(added) if added else math.nan,
-        "lines_deleted_count": sum(d for _, d in files.values()),
+        "lines_deleted_count": sum(deleted) if deleted else math.nan,
         **{f"{kind}_files_rate": kinds.count(kind) / len(files) for kind in ("source", "test", "build", "docs")},
         "has_build_file": float("build" in kinds),
         "folders_count": len({path.rpartition("/")[0] for path in files}),
@@ -251,8 +275,9 @@ def _words(facts: Facts, files: list[str], known: list[str], mine: frozenset[str
 
 def _cofailures(facts: Facts, run_id: str, known: list[str], key: tuple[str, str]) -> dict[str, float]:
     files, start = list(facts.files[run_id]), facts.runs[run_id]["started_at"]
+    line = facts.tests.before(key, start)
     keys = {
-        "file": lambda path: path,
+        "file": None,
         "folder": lambda path: path.rpartition("/")[0],
         "suffix": lambda path: path.rpartition(".")[2] if "." in path else "",
     }
@@ -260,10 +285,14 @@ def _cofailures(facts: Facts, run_id: str, known: list[str], key: tuple[str, str
     out: dict[str, float] = {}
     for kind, of in keys.items():
         failures, touches, ages = [], [], []
-        for value in {of(path) for path in files}:
-            runs = [r for r in telling if value in {of(path) for path in facts.files.get(r, {})}]
+        for value in {of(path) if of else facts.paths.before(path, start) for path in files}:
+            runs = [
+                r
+                for r in telling
+                if value in ({of(path) for path in facts.files.get(r, {})} if of else facts.touched.get(r, ()))
+            ]
             touches.append(len(runs))
-            failed = [r for r in runs if facts.results[r].get(key, (False, 0))[0]]
+            failed = [r for r in runs if facts.has_failed(r, line)]
             failures.append(len(failed))
             ages += [_seconds(start - facts.runs[r]["known"]) for r in failed]
         out[f"cofailure_{kind}_rate"] = max(f / (t + 2) for f, t in zip(failures, touches, strict=True))
@@ -278,17 +307,20 @@ def _cofailures(facts: Facts, run_id: str, known: list[str], key: tuple[str, str
 def _neighbours(facts: Facts, run_id: str, known: list[str], key: tuple[str, str]) -> dict[str, float]:
     variant, test_id = key
     package = names.segments(test_id)[:-1]
+    line = facts.tests.before(key, facts.runs[run_id]["started_at"])
     groups = {
-        "test": lambda other: other[1] == test_id,
-        "package": lambda other: names.segments(other[1])[:-1] == package,
-        "variant": lambda other: other[0] == variant,
+        "test": lambda _, other: other[1] == line[1],
+        "package": lambda other, _: names.segments(other[1])[:-1] == package,
+        "variant": lambda other, _: other[0] == variant,
     }
     out: dict[str, float] = {}
     for name, belongs in groups.items():
-        runs = [r for r in known if any(belongs(other) for other in facts.results.get(r, {}))]
+        runs = [r for r in known if any(belongs(*one) for one in facts.lines.get(r, {}).items())]
         if not runs:
             continue
-        outcomes = [{k: f for k, (f, _) in facts.results[r].items() if belongs(k)} for r in runs[-10:]]
+        outcomes = [
+            {k: f for k, (f, _) in facts.results[r].items() if belongs(k, facts.lines[r][k])} for r in runs[-10:]
+        ]
         last = outcomes[-1]
         moves = {k: (_previous(facts, known, runs[-1], k), failed) for k, failed in last.items()}
         out[f"{name}_last_failure_rate"] = _mean(list(last.values()))
@@ -303,15 +335,15 @@ def _neighbours(facts: Facts, run_id: str, known: list[str], key: tuple[str, str
     if _given(author):
         written = [r for r in known if r in facts.results and facts.runs[r]["author_id"] == author]
         calm = [r for r in written if facts.failures(r) <= facts.context.outage_share * len(facts.results[r])]
-        failures = sum(facts.results[r].get(key, (False, 0))[0] for r in calm)
+        failures = sum(facts.has_failed(r, line) for r in calm)
         out["author_cofailure_rate"] = failures / (len(written) + 2)
     return out
 
 
 def _previous(facts: Facts, known: list[str], run_id: str, key: tuple[str, str]) -> bool | None:
     """Outcome of the execution before the one in `run_id`, in the order of becoming known."""
-    before = [r for r in known[: known.index(run_id)] if key in facts.results.get(r, {})]
-    return facts.results[before[-1]][key][0] if before else None
+    before = facts.of_line(facts.lines[run_id][key], known[: known.index(run_id)])
+    return before[-1][1] if before else None
 
 
 def differences(frame: pd.DataFrame, facts: Facts) -> list[str]:

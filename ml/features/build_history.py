@@ -64,7 +64,7 @@ def prepare(engine: Engine, context: Context) -> None:
     """Create the tables that `JOINS` names; those of `facts` and `changes` are there."""
     store_outcomes(engine)
     _store_states(engine)
-    for name, key in (("path", "path_no"), ("folder", "folder_no")):
+    for name, key in (("path", "file_no"), ("folder", "folder_no")):
         _store_failures(engine, context, name, key)
     _store_ownership(engine)
 
@@ -190,34 +190,34 @@ def _store_ownership(engine: Engine) -> None:
     running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
     engine.store(
         "author_touch",
-        "SELECT f.path_no, f.known_us, r.author_id FROM run_file AS f JOIN run AS r ON r.run_no = f.run_no "
+        "SELECT DISTINCT f.file_no, f.run_no, f.known_us, r.author_id FROM run_file AS f JOIN run AS r ON r.run_no = f.run_no "
         "WHERE r.author_id IS NOT NULL",
     )
     engine.store(
         "author_state",
         f"""
-        SELECT path_no, author_id, known_us, SUM(n) OVER (PARTITION BY path_no, author_id {running}) AS n
-        FROM (SELECT path_no, author_id, known_us, COUNT(*) AS n
-              FROM author_touch GROUP BY path_no, author_id, known_us)
+        SELECT file_no, author_id, known_us, SUM(n) OVER (PARTITION BY file_no, author_id {running}) AS n
+        FROM (SELECT file_no, author_id, known_us, COUNT(*) AS n
+              FROM author_touch GROUP BY file_no, author_id, known_us)
         """,
     )
     engine.store(
         "authors_state",
         f"""
-        SELECT path_no, known_us, SUM(n) OVER (PARTITION BY path_no {running}) AS n
-        FROM (SELECT path_no, known_us, COUNT(*) AS n
-              FROM (SELECT path_no, author_id, MIN(known_us) AS known_us FROM author_touch GROUP BY path_no, author_id)
-              GROUP BY path_no, known_us)
+        SELECT file_no, known_us, SUM(n) OVER (PARTITION BY file_no {running}) AS n
+        FROM (SELECT file_no, known_us, COUNT(*) AS n
+              FROM (SELECT file_no, author_id, MIN(known_us) AS known_us FROM author_touch GROUP BY file_no, author_id)
+              GROUP BY file_no, known_us)
         """,
     )
     engine.store(
         "author_key",
-        "SELECT t.query_no, t.at_us, t.path_no, q.author_id FROM touched_file AS t "
+        "SELECT t.query_no, t.at_us, t.path_no, t.file_no, q.author_id FROM touched_file AS t "
         "JOIN query_run AS q ON q.query_no = t.query_no",
     )
-    own = engine.latest_before("author_state", "author_key", ["path_no", "author_id"])
+    own = engine.latest_before("author_state", "author_key", ["file_no", "author_id"])
     engine.store("own_touch", f"SELECT q.query_no, q.path_no, COALESCE(f.n, 0) AS n FROM {own}")
-    authors = engine.latest_before("authors_state", "author_key", ["path_no"])
+    authors = engine.latest_before("authors_state", "author_key", ["file_no"])
     engine.store("file_author", f"SELECT q.query_no, q.path_no, COALESCE(f.n, 0) AS n FROM {authors}")
     engine.store(
         "ownership",

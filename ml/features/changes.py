@@ -3,6 +3,7 @@
 A change without files known has null size features and has_change = 0.
 """
 
+from ml.features import lineage
 from ml.features.assembly import Part
 from ml.features.queries import Context, Engine
 from ml.features.test_history import store_failures_by
@@ -19,8 +20,8 @@ PARTS = (
         absent="0",
     ),
     Part(
-        key="series_no",
-        source="(SELECT c.query_no, f.series_no FROM run_context AS c "
+        key="line_no",
+        source="(SELECT c.query_no, f.line_no FROM run_context AS c "
         "JOIN failure_place AS f ON f.run_no = c.change_run_no) AS f",
         at="f",
         columns={"is_failing_in_change": "1"},
@@ -68,26 +69,28 @@ def prepare_runs(engine: Engine, context: Context) -> None:
 
 
 def _store_touches(engine: Engine, context: Context) -> None:
-    """``touched``: running count, per path, of known runs that touched it (all, and those that tell something)."""
+    """``touched``: running count, per file, of known runs that touched it (all, and those that tell something)."""
+    lineage.store_files(engine)
     engine.store(
         "run_file",
         f"""
-        SELECT r.run_no, r.known_us, p.path_no, p.folder_no, p.suffix_no,
+        SELECT r.run_no, r.known_us, COALESCE(l.line_no, p.path_no) AS file_no, p.folder_no, p.suffix_no,
             COUNT(*) OVER (PARTITION BY r.run_no) <= {context.max_files} AND NOT COALESCE(o.is_outage, TRUE)
                 AS is_telling
         FROM (SELECT DISTINCT run_id, path FROM changed_files) AS c
         JOIN run AS r ON r.run_id = c.run_id
         JOIN path_part AS p ON p.path = c.path
         LEFT JOIN run_result AS o ON o.run_no = r.run_no
+        {lineage.joined("file_line", "path_no", "p.path_no", "r.known_us")}
         """,
     )
     engine.store(
         "touched",
         """
-        SELECT path_no, known_us,
-            SUM(touches) OVER (PARTITION BY path_no ORDER BY known_us
+        SELECT file_no, known_us,
+            SUM(touches) OVER (PARTITION BY file_no ORDER BY known_us
                 ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS n
-        FROM (SELECT path_no, known_us, COUNT(*) AS touches FROM run_file GROUP BY path_no, known_us)
+        FROM (SELECT file_no, known_us, COUNT(DISTINCT run_no) AS touches FROM run_file GROUP BY file_no, known_us)
         """,
     )
 
@@ -95,15 +98,19 @@ def _store_touches(engine: Engine, context: Context) -> None:
 def _store_size(engine: Engine) -> None:
     engine.store(
         "touched_file",
-        "SELECT q.query_no, r.at_us, p.path_no, p.folder_no, p.suffix_no, p.module_no, p.kind, q.added, q.deleted "
-        "FROM query_file AS q JOIN query_run AS r ON r.query_no = q.query_no JOIN path_part AS p ON p.path = q.path",
+        f"""
+        SELECT q.query_no, r.at_us, p.path_no, COALESCE(l.line_no, p.path_no) AS file_no, p.folder_no, p.suffix_no,
+            p.module_no, p.kind, q.added, q.deleted
+        FROM query_file AS q JOIN query_run AS r ON r.query_no = q.query_no JOIN path_part AS p ON p.path = q.path
+        {lineage.joined_before("file_line", "path_no", "p.path_no", "r.at_us")}
+        """,
     )
     for name, back in (("churn_now", 0), ("churn_then", 30 * DAY_US)):
-        engine.store("file_key", f"SELECT query_no, path_no, at_us - {back} AS at_us FROM touched_file")
+        engine.store("file_key", f"SELECT query_no, path_no, file_no, at_us - {back} AS at_us FROM touched_file")
         engine.store(
             name,
             "SELECT q.query_no, q.path_no, COALESCE(f.n, 0) AS n "
-            f"FROM {engine.latest_before('touched', 'file_key', ['path_no'])}",
+            f"FROM {engine.latest_before('touched', 'file_key', ['file_no'])}",
         )
     engine.store(
         "change_size",

@@ -16,15 +16,18 @@ from datetime import datetime, timedelta
 import pandas as pd
 import pyarrow as pa
 
+from ml.features import lineage
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.spec import EPOCH, TRUNKS, Interval
 
+LINE = "COALESCE(l.line_no, e.series_no)"
 DESCRIPTION = ("event", "branch", "workflow", "change_id", "author_id")
 
 
 def prepare(engine: Engine, queries: Queries, context: Context) -> None:
     """Create the tables of this module from the views runs, test_results and changed_files."""
     prepare_runs(engine, queries, context)
+    _store_lines(engine)
     if queries.runs is None:
         _store_training_queries(engine)
     else:
@@ -34,15 +37,18 @@ def prepare(engine: Engine, queries: Queries, context: Context) -> None:
 def prepare_failures(engine: Engine, queries: Queries, context: Context) -> None:
     """Create all of them for the failed results of runs that are over, asked about when the run became known."""
     _store_facts(engine, context)
+    _store_lines(engine)
     _store_finished_runs(engine, queries)
     _store_training_files(engine)
     engine.store(
         "query",
-        """
-        SELECT q.query_no, q.at_us, e.series_no, s.variant_no, s.test_no, CAST(NULL AS INTEGER) AS failed, e.duration_s
+        f"""
+        SELECT q.query_no, q.at_us, e.series_no, {LINE} AS line_no, s.variant_no, s.test_no,
+            CAST(NULL AS INTEGER) AS failed, e.duration_s
         FROM execution AS e
         JOIN query_run AS q ON q.run_no = e.run_no
         JOIN series AS s ON s.series_no = e.series_no
+        {lineage.joined_before("test_line", "series_no", "e.series_no", "q.at_us")}
         WHERE e.failed = 1
         """,
     )
@@ -61,6 +67,19 @@ def _store_facts(engine: Engine, context: Context) -> None:
     _store_runs(engine, context)
     _store_executions(engine)
     _store_run_results(engine, context)
+
+
+def _store_lines(engine: Engine) -> None:
+    engine.store(
+        "variant_run",
+        """
+        SELECT variant_no, run_no, known_us,
+            CAST(ROW_NUMBER() OVER (PARTITION BY variant_no ORDER BY known_us, run_no) AS INTEGER) AS n
+        FROM (SELECT DISTINCT s.variant_no, e.run_no, e.known_us
+              FROM execution AS e JOIN series AS s ON s.series_no = e.series_no)
+        """,
+    )
+    lineage.store_tests(engine)
 
 
 def _store_runs(engine: Engine, context: Context) -> None:
@@ -180,11 +199,12 @@ def _store_training_files(engine: Engine) -> None:
 def _store_training_queries(engine: Engine) -> None:
     engine.store(
         "query",
-        """
-        SELECT q.query_no, q.at_us, e.series_no, s.variant_no, s.test_no, e.failed, e.duration_s
+        f"""
+        SELECT q.query_no, q.at_us, e.series_no, {LINE} AS line_no, s.variant_no, s.test_no, e.failed, e.duration_s
         FROM execution AS e
         JOIN query_run AS q ON q.run_no = e.run_no
         JOIN series AS s ON s.series_no = e.series_no
+        {lineage.joined_before("test_line", "series_no", "e.series_no", "q.at_us")}
         """,
     )
 
@@ -222,14 +242,6 @@ def _store_given_runs(engine: Engine, queries: Queries, context: Context) -> Non
 def _store_alive_queries(engine: Engine, context: Context) -> None:
     """Tests executed in the latest runs of their variant, as known before each given run starts."""
     engine.store(
-        "variant_run",
-        """
-        SELECT variant_no, run_no, known_us, ROW_NUMBER() OVER (PARTITION BY variant_no ORDER BY known_us, run_no) AS n
-        FROM (SELECT DISTINCT s.variant_no, e.run_no, e.known_us
-              FROM execution AS e JOIN series AS s ON s.series_no = e.series_no)
-        """,
-    )
-    engine.store(
         "variant_last", "SELECT variant_no, known_us, MAX(n) AS n FROM variant_run GROUP BY variant_no, known_us"
     )
     engine.store(
@@ -250,11 +262,12 @@ def _store_alive_queries(engine: Engine, context: Context) -> None:
     engine.store(
         "query",
         f"""
-        SELECT t.query_no, t.at_us, t.series_no, t.variant_no, t.test_no, CAST(NULL AS INTEGER) AS failed,
-            CAST(NULL AS DOUBLE) AS duration_s
+        SELECT t.query_no, t.at_us, t.series_no, COALESCE(l.line_no, t.series_no) AS line_no, t.variant_no, t.test_no,
+            CAST(NULL AS INTEGER) AS failed, CAST(NULL AS DOUBLE) AS duration_s
         FROM (SELECT q.*, f.n FROM {engine.latest_before("series_last", "asked", ["series_no"])}) AS t
         JOIN (SELECT q.*, f.n FROM {engine.latest_before("variant_last", "asked_variant", ["variant_no"])}) AS v
             ON v.query_no = t.query_no AND v.variant_no = t.variant_no
+        {lineage.joined_before("test_line", "series_no", "t.series_no", "t.at_us")}
         WHERE v.n - t.n < {context.alive_runs}
         """,
     )

@@ -87,9 +87,9 @@ def segments(test_id: str) -> list[str]:
 def path_parts(paths: Iterable[str]) -> pa.Table:
     """One row per path: path, path_no and the numbers and names the features join on."""
     ordered = sorted(set(paths))
-    folders = _numbers(path.rpartition("/")[0] for path in ordered)
-    suffixes = _numbers(path.rpartition(".")[2] if "." in path else "" for path in ordered)
-    modules = _numbers(module_of(path) for path in ordered)
+    folders = numbers(path.rpartition("/")[0] for path in ordered)
+    suffixes = numbers(path.rpartition(".")[2] if "." in path else "" for path in ordered)
+    modules = numbers(module_of(path) for path in ordered)
     columns = {
         "path": pa.array(ordered, pa.string()),
         "path_no": pa.array(range(len(ordered)), pa.int32()),
@@ -103,9 +103,10 @@ def path_parts(paths: Iterable[str]) -> pa.Table:
     return pa.table(columns)
 
 
-def _numbers(values: Iterable[str]) -> list[int]:
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(value, len(numbers)) for value in values]
+def numbers(values: Iterable[str]) -> list[int]:
+    """A number for each value, equal for equal ones, counted in the order of appearance."""
+    found: dict[str, int] = {}
+    return [found.setdefault(value, len(found)) for value in values]
 
 
 def word_table(key: str, texts: dict[int, str]) -> pa.Table:

@@ -1,11 +1,14 @@
 """How a test behaved before: counts, rates, decays, streaks, age and durations per (variant, test_id).
 
+A renamed test keeps its history: all is counted per line (`ml.features.lineage`).
+
 Form: one running state per execution, numbered by when it became known; each query takes the state after the
 latest execution known strictly before it. Everything that is summed is an integer, so that no result depends on
 the order or on the number of later rows.
 """
 
 from ml.features.assembly import Part
+from ml.features.lineage import joined
 from ml.features.queries import Engine
 
 DAY_US = 86_400_000_000
@@ -62,7 +65,7 @@ def _store_states(engine: Engine) -> None:
     a sort. ``failures`` and ``flips`` (changes of outcome) are counted so, windows are differences of them, and as
     flips take turns, new failures less recoveries are the last outcome less the first.
     """
-    order = "PARTITION BY series_no ORDER BY known_us, run_no"
+    order = "PARTITION BY line_no ORDER BY known_us, run_no, series_no"
     engine.store(
         "numbered",
         f"""
@@ -70,29 +73,32 @@ def _store_states(engine: Engine) -> None:
             CASE WHEN previous = 1 THEN 1 - failed END AS recovery,
             CASE WHEN failed = 1 THEN nth ELSE n - nth END AS failures
         FROM (
-            SELECT series_no, run_no, known_us, failed, duration_ms, CAST(ROW_NUMBER() OVER ({order}) AS INTEGER) AS n,
-                CAST(ROW_NUMBER() OVER (PARTITION BY series_no, failed ORDER BY known_us, run_no) AS INTEGER) AS nth,
+            SELECT line_no, series_no, run_no, known_us, failed, duration_ms,
+                CAST(ROW_NUMBER() OVER ({order}) AS INTEGER) AS n,
+                CAST(ROW_NUMBER() OVER (PARTITION BY line_no, failed ORDER BY known_us, run_no, series_no) AS INTEGER)
+                    AS nth,
                 LAG(failed) OVER ({order}) AS previous,
                 COALESCE(LEAD(known_us) OVER ({order}) > known_us, TRUE) AS is_latest,
                 FIRST_VALUE(known_us) OVER ({order}) AS first_us, FIRST_VALUE(failed) OVER ({order}) AS first_failed,
                 AVG(duration_ms) OVER ({order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS mean_duration_ms
-            FROM execution)
+            FROM (SELECT e.*, COALESCE(l.line_no, e.series_no) AS line_no
+                  FROM execution AS e {joined("test_line", "series_no", "e.series_no", "e.known_us")}))
         """,
     )
     flip = "CASE WHEN failed <> previous THEN 1 ELSE 0 END"
     engine.store(
         "flipped",
         f"""
-        SELECT series_no, n, failed, failures, first_failed, CASE WHEN is_flip = 1 THEN nth ELSE n - nth END AS flips
-        FROM (SELECT *, CAST(ROW_NUMBER() OVER (PARTITION BY series_no, is_flip ORDER BY n) AS INTEGER) AS nth
-              FROM (SELECT series_no, n, failed, failures, first_failed, {flip} AS is_flip FROM numbered))
+        SELECT line_no, n, failed, failures, first_failed, CASE WHEN is_flip = 1 THEN nth ELSE n - nth END AS flips
+        FROM (SELECT *, CAST(ROW_NUMBER() OVER (PARTITION BY line_no, is_flip ORDER BY n) AS INTEGER) AS nth
+              FROM (SELECT line_no, n, failed, failures, first_failed, {flip} AS is_flip FROM numbered))
         """,
     )
-    ago = "OVER (PARTITION BY series_no ORDER BY n)"
+    ago = "OVER (PARTITION BY line_no ORDER BY n)"
     engine.store(
         "rates",
         f"""
-        SELECT series_no, n, {_rate("failures", "n")} AS failure_rate,
+        SELECT line_no, n, {_rate("failures", "n")} AS failure_rate,
             {_rate("failures - failures_5", "LEAST(n, 5)")} AS failure_rate_5,
             {_rate("failures - failures_10", "LEAST(n, 10)")} AS failure_rate_10,
             {_rate("failures - failures_30", "LEAST(n, 30)")} AS failure_rate_30,
@@ -124,12 +130,12 @@ def _new_failures(flips: str, failed: str) -> str:
 
 def _store_history(engine: Engine) -> None:
     """Which state a query may see is found with numbers alone; only then the state is joined."""
-    latest = "(SELECT series_no, known_us, n FROM numbered WHERE is_latest)"
-    engine.store("query_7d", f"SELECT query_no, series_no, at_us - {7 * DAY_US} AS at_us FROM query")
+    latest = "(SELECT line_no, known_us, n FROM numbered WHERE is_latest)"
+    engine.store("query_7d", f"SELECT query_no, series_no, line_no, at_us - {7 * DAY_US} AS at_us FROM query")
     for name, queries in (("before", "query"), ("before_7d", "query_7d")):
         engine.store(
             name,
-            f"SELECT q.query_no, q.series_no, f.n FROM {engine.latest_before(latest, queries, ['series_no'])}",
+            f"SELECT q.query_no, q.series_no, q.line_no, f.n FROM {engine.latest_before(latest, queries, ['line_no'])}",
         )
     averages = ", ".join(f"COALESCE(l.{name} * POWER({keep}, s.n - l.n), 0) AS {name}" for name, keep in KEEP.items())
     engine.store(
@@ -141,11 +147,11 @@ def _store_history(engine: Engine) -> None:
             w.failures AS failures_before_7d, l.n AS failure_n, l.known_us AS failure_us, l.streak, {averages}
         FROM before AS b
         JOIN query_run AS q ON q.query_no = b.query_no
-        LEFT JOIN numbered AS s ON s.series_no = b.series_no AND s.n = b.n
-        LEFT JOIN rates AS r ON r.series_no = b.series_no AND r.n = b.n
+        LEFT JOIN numbered AS s ON s.line_no = b.line_no AND s.n = b.n
+        LEFT JOIN rates AS r ON r.line_no = b.line_no AND r.n = b.n
         JOIN before_7d AS d ON d.query_no = b.query_no AND d.series_no = b.series_no
-        LEFT JOIN numbered AS w ON w.series_no = d.series_no AND w.n = d.n
-        LEFT JOIN failure AS l ON l.series_no = s.series_no AND l.nth = s.failures
+        LEFT JOIN numbered AS w ON w.line_no = d.line_no AND w.n = d.n
+        LEFT JOIN failure AS l ON l.line_no = s.line_no AND l.nth = s.failures
         """,
     )
 
@@ -159,14 +165,14 @@ def _store_failures(engine: Engine) -> None:
     """
     engine.store(
         "failure_place",
-        "SELECT series_no, run_no, known_us, n, failures AS nth, "
-        "ROW_NUMBER() OVER (PARTITION BY series_no, n - failures ORDER BY n) AS streak FROM numbered WHERE failed = 1",
+        "SELECT line_no, run_no, known_us, n, failures AS nth, "
+        "ROW_NUMBER() OVER (PARTITION BY line_no, n - failures ORDER BY n) AS streak FROM numbered WHERE failed = 1",
     )
     for name in KEEP:
         engine.store(f"failure_{name}", _block_sums(name))
         engine.store(
             f"block_{name}",
-            f"SELECT series_no, block, MAX(total) AS total FROM failure_{name} GROUP BY series_no, block",
+            f"SELECT line_no, block, MAX(total) AS total FROM failure_{name} GROUP BY line_no, block",
         )
     engine.store(
         "failure",
@@ -181,16 +187,16 @@ def _block_sums(name: str) -> str:
     place = f"MOD(n - 1, {BLOCK[name]})"
     weight = f"CAST(POWER({1 / KEEP[name]!r}, place) * {SCALE!r} AS DECIMAL(38, 0))"
     return f"""
-        SELECT series_no, n, block, place, SUM({weight})
-            OVER (PARTITION BY series_no, block ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total
-        FROM (SELECT series_no, n, {place} AS place, (n - 1 - {place}) / {BLOCK[name]} AS block FROM failure_place)
+        SELECT line_no, n, block, place, SUM({weight})
+            OVER (PARTITION BY line_no, block ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total
+        FROM (SELECT line_no, n, {place} AS place, (n - 1 - {place}) / {BLOCK[name]} AS block FROM failure_place)
         """
 
 
 def _average_joins(name: str) -> str:
     return (
-        f"JOIN failure_{name} AS f_{name} ON f_{name}.series_no = p.series_no AND f_{name}.n = p.n "
-        f"LEFT JOIN block_{name} AS b_{name} ON b_{name}.series_no = p.series_no "
+        f"JOIN failure_{name} AS f_{name} ON f_{name}.line_no = p.line_no AND f_{name}.n = p.n "
+        f"LEFT JOIN block_{name} AS b_{name} ON b_{name}.line_no = p.line_no "
         f"AND b_{name}.block = f_{name}.block - 1 "
     )
 
@@ -215,25 +221,25 @@ def store_failures_by(engine: Engine, name: str, key: str, among: str = "TRUE") 
     engine.store(
         f"{name}_failure",
         f"""
-        SELECT {key}, series_no, known_us, SUM(failures) OVER (PARTITION BY {key}, series_no ORDER BY known_us
+        SELECT {key}, line_no, known_us, SUM(failures) OVER (PARTITION BY {key}, line_no ORDER BY known_us
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS failures
-        FROM (SELECT r.{key}, p.series_no, p.known_us, COUNT(*) AS failures
+        FROM (SELECT r.{key}, p.line_no, p.known_us, COUNT(*) AS failures
               FROM failure_place AS p JOIN run_result AS r ON r.run_no = p.run_no
-              WHERE r.{key} IS NOT NULL AND {among} GROUP BY r.{key}, p.series_no, p.known_us)
+              WHERE r.{key} IS NOT NULL AND {among} GROUP BY r.{key}, p.line_no, p.known_us)
         """,
     )
     engine.store(
         f"{name}_query",
         f"""
-        SELECT q.query_no, q.at_us, q.series_no, r.{key}
+        SELECT q.query_no, q.at_us, q.series_no, q.line_no, r.{key}
         FROM query AS q JOIN query_run AS r ON r.query_no = q.query_no
-        JOIN (SELECT DISTINCT {key}, series_no FROM {name}_failure) AS k
-            ON k.{key} = r.{key} AND k.series_no = q.series_no
+        JOIN (SELECT DISTINCT {key}, line_no FROM {name}_failure) AS k
+            ON k.{key} = r.{key} AND k.line_no = q.line_no
         """,
     )
     engine.store(
         f"{name}_failure_before",
         "SELECT q.query_no, q.series_no, f.failures "
-        f"FROM {engine.latest_before(f'{name}_failure', f'{name}_query', [key, 'series_no'])} "
+        f"FROM {engine.latest_before(f'{name}_failure', f'{name}_query', [key, 'line_no'])} "
         "WHERE f.failures IS NOT NULL",
     )

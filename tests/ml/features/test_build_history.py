@@ -15,6 +15,7 @@ from ml.features import NEXT_RUN, Context, Queries, build_runs, run_outcomes
 from ml.schemas import BuildRiskFrame, feature_descriptions
 from ml.spec import TRUNKS
 from tests.feature_builders import History, at, history, random_history, register, result, run
+from tests.lineage_definitions import lines_of_files
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +60,11 @@ class Past:
         self.rows = sorted(rows, key=lambda row: (row["known"], row["started_at"], row["run_id"]))
         self.failed = {row["run_id"]: outcome(frames, row["run_id"]) for row in rows}
         self.files = frames["changed_files"].groupby("run_id")["path"].apply(set).to_dict()
+        lines = frames["changed_files"].set_index(["run_id", "path"])[["added", "deleted"]].T.to_dict("list")
+        known = {row["run_id"]: row["known"] for row in self.rows}
+        by_run = {r: {path: tuple(count) for (run_id, path), count in lines.items() if run_id == r} for r in known}
+        self.lines = lines_of_files([(moment, by_run[r]) for r, moment in known.items()])
+        self.touched = {r: {self.lines.of_fact(path, known[r]) for path in self.files.get(r, ())} for r in known}
 
     def before(self, run_id: str) -> list[dict[str, Any]]:
         start = next(row["started_at"] for row in self.rows if row["run_id"] == run_id)
@@ -135,11 +141,13 @@ def test_every_feature_of_touched_files_equals_its_plain_definition() -> None:
         before = past.before(row["run_id"])
         rates = []
         for path in files:
-            told = [past.failed[r["run_id"]] for r in before if path in past.files.get(r["run_id"], ())]
+            line = past.lines.before(path, row["started_at"])
+            told = [past.failed[r["run_id"]] for r in before if line in past.touched[r["run_id"]]]
             known = [one for one in told if one is not None]
             rates.append(sum(known) / (len(known) + 2))
-        touches = [r for r in before for path in files if path in past.files.get(r["run_id"], ())]
-        new = [path for path in files if not any(path in past.files.get(r["run_id"], ()) for r in before)]
+        lines = [past.lines.before(path, row["started_at"]) for path in files]
+        touches = [r for r in before for line in lines if line in past.touched[r["run_id"]]]
+        new = [line for line in lines if not any(line in past.touched[r["run_id"]] for r in before)]
         assert row["file_failed_rate"] == pytest.approx(max(rates))
         assert row["new_files_rate"] == pytest.approx(len(new) / len(files))
         author = next(r["author_id"] for r in past.rows if r["run_id"] == row["run_id"])

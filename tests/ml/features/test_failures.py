@@ -14,6 +14,7 @@ from ml.schemas import FlakyTestsFrame, feature_descriptions
 from ml.spec import MERGED_RESULT, Interval
 from tests.feature_builders import at, history, result, run
 from tests.label_builders import History, line, random_labels_history, register
+from tests.lineage_definitions import lines_of_tests
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,10 @@ class Past:
         for row in results[results["outcome"] != "skipped"].to_dict("records"):
             key = (row["run_id"], row["variant"], row["test_id"])
             self.outcomes.setdefault(key, []).append(row["outcome"])
+        executed: dict[str, set[tuple[str, str]]] = {r: set() for r in self.order}
+        for run_id, *key in self.outcomes:
+            executed[run_id].add(tuple(key))
+        self.lines = lines_of_tests([(r, self.known[r], executed[r]) for r in self.order if executed[r]])
 
     def failed(self, key: tuple[str, str, str]) -> bool:
         return any(outcome in BAD for outcome in self.outcomes[key])
@@ -60,9 +65,12 @@ class Past:
         return run_id in known and any("passed" in self.outcomes.get((r, variant, test_id), []) for r in known)
 
     def executions(self, variant: str, test_id: str, moment: object) -> list[tuple[str, str, str]]:
-        """Executions of a test that are known before a moment, in the order of becoming known."""
-        keys = [(r, variant, test_id) for r in self.order if self.known[r] < moment]
-        return [key for key in keys if key in self.outcomes]
+        """Executions of a test, under any name, that are known before a moment, in the order of becoming known."""
+        line = self.lines.before((variant, test_id), moment)
+        position = {run_id: at for at, run_id in enumerate(self.order)}
+        known = [key for key in self.outcomes if self.known[key[0]] < moment]
+        own = [key for key in known if self.lines.of_fact(key[1:], self.known[key[0]]) == line]
+        return sorted(own, key=lambda key: (position[key[0]], key))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -4,6 +4,7 @@
 
     FourgateError
     ├── SettingsError        a setting is unknown, missing or malformed        (exit code 2)
+    │   └── LibraryMissing   the system lacks a library that a part of Fourgate needs
     ├── SourceError          a source or one of its payloads cannot be read    (exit code 3)
     │   ├── RefusedPayload   one payload is hostile or broken; the rest goes on
     │   └── RefusedRequest   a pushed run is not taken; it can be sent again when it is right
@@ -39,6 +40,10 @@ class SettingsError(FourgateError):
     """A setting is unknown, missing or malformed."""
 
     exit_code = 2
+
+
+class LibraryMissing(SettingsError):
+    """The system lacks a library that no wheel brings along."""
 
 
 class SourceError(FourgateError):

@@ -27,6 +27,7 @@ READERS = {
     "test_share": "ml.stages.retraining",
     "outage_share": "ml.features, ml.training",
     "author_features": "ml.features",
+    "tuning_trials": "ml.training",
     "selection_budget": "ml.publishing, ml.gates",
     "shared_model": "ml.stages",
     "publish_runs": "ml.stages.serving",

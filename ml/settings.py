@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     outage_share: float = Field(
         0.5, gt=0, le=1, description="share of failed results (0..1) above which a run counts as an outage"
     )
+    tuning_trials: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="sets of parameters that a training of test_selection tries per candidate before it fits; 0 = none",
+    )
     selection_budget: float = Field(
         0.3, gt=0, le=1, description="share of tests (0..1) that a published selection may run"
     )

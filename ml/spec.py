@@ -205,6 +205,14 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """What tuning may make of a parameter, both ends included, by its logarithm; whole numbers between whole ends."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model is a declaration: what it predicts, from which features, with which candidates.
 
@@ -225,6 +233,7 @@ class ModelSpec:
         slices: name -> function of the frame that labels each row; no such group of rows may degrade.
         drift_rows: rows that either period needs for drift to be measured.
         cost: column with the expected duration in seconds, for the cost-aware order; empty if there is none.
+        tunable: name of a candidate -> parameter -> what tuning may make of it.
         question: START publishes changes that wait for their results; FINISH the newest runs' rows without an outcome.
     """
 
@@ -242,6 +251,7 @@ class ModelSpec:
     slices: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = field(default_factory=dict)
     drift_rows: int = 200
     cost: str = ""
+    tunable: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     question: Question = Question.START
 
 

@@ -8,7 +8,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer
 
-from ml.spec import Rule, RuleKind
+from ml.spec import Range, Rule, RuleKind
 
 
 def scaled(model: ClassifierMixin, seed: int, quantiles: int) -> Pipeline:
@@ -23,6 +23,11 @@ def scaled(model: ClassifierMixin, seed: int, quantiles: int) -> Pipeline:
             ("model", model),
         ]
     )
+
+
+def boosted(rate: str, leaves: str, rows: str, penalty: str) -> dict[str, Range]:
+    """What tuning may make of boosted trees, by the names that these parameters have in a library."""
+    return {rate: Range(0.02, 0.3), leaves: Range(3, 31), rows: Range(10, 300), penalty: Range(1.0, 100.0)}
 
 
 def random_order(frame: pd.DataFrame, key: Sequence[str]) -> pd.Series:

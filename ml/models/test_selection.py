@@ -6,9 +6,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from ml import features
-from ml.models.parts import INVARIANCES, random_order, scaled
+from ml.models.parts import INVARIANCES, boosted, random_order, scaled
 from ml.schemas import FEATURES, TestSelectionFrame
-from ml.spec import MERGED_RESULT, Decision, ModelSpec, Objective, Rule, RuleKind
+from ml.spec import MERGED_RESULT, Decision, ModelSpec, Objective, Range, Rule, RuleKind
 from ml.training import Heuristic, Ranker
 
 QUANTILES = 200
@@ -108,5 +108,10 @@ SPEC = ModelSpec(
         Rule("last_execution_failed", RuleKind.NOT_LOWER, _last_execution_failed),
     ),
     primary_metric="apfd_all",
+    tunable={
+        "logistic_regression": {"model__C": Range(0.001, 10.0)},
+        "gradient_boosting": boosted("learning_rate", "max_leaf_nodes", "min_samples_leaf", "l2_regularization"),
+        "ranker": boosted("learning_rate", "leaves", "least_rows", "penalty"),
+    },
     cost="mean_duration_s",
 )

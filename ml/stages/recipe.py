@@ -19,7 +19,7 @@ from ml.spec import DataSet, Interval, LoggedTraining, Snapshot, Split
 # What decides about a number: the rows are built by the first two, the models fitted by the others.
 LIBRARIES = ("duckdb", "pyarrow", "pandas", "numpy", "scipy", "scikit-learn", "lightgbm", "skops")
 # Settings that a frame or a model depends on.
-CHOICES = ("seed", "threads", "outage_share", "author_features", "selection_budget")
+CHOICES = ("seed", "threads", "outage_share", "author_features", "selection_budget", "tuning_trials")
 _TYPES = {"b": "boolean", "f": "double", "i": "long", "M": "datetime", "O": "string"}
 
 

@@ -1,6 +1,7 @@
 """Retraining: fit and log the candidates, judge the chosen one by four gates, promote it or say why not."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -48,8 +49,10 @@ from ml.stages.opening import (
 )
 from ml.stages.preparation import code_version, feature_set
 from ml.stages.recipe import Recipe, choices, data_set, digest_of, libraries, split_texts
-from ml.training import FitOptions, Fitted
+from ml.training import FitOptions, Fitted, Tuned
 from ml.warehouse import Champion, Judgement, Promotion, Rollback, Route, Warehouse
+
+log = logging.getLogger(__name__)
 
 KEPT = ("project", "run_id", "variant", "test_id", "started_at", "known_at", "failed", "previous_failed", "duration_s")
 EXAMPLE_ROWS = 5
@@ -79,8 +82,10 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         needed = load_thresholds(settings.gates_file, spec.name).statistical.min_failing_runs
         period = _test_period(rows, used, settings.test_share, needed, learned)
         split = training.split_by_time(training.runs_of(rows), period)
-        options = FitOptions(settings.seed, settings.threads, settings.outage_share)
-        fitted = training.fit_candidates(spec, rows, split, options)
+        options = FitOptions(settings.seed, settings.threads, settings.outage_share, trials=settings.tuning_trials)
+        tuned = training.tune(spec, rows, split, options, log.info)
+        options = replace(options, parameters={name: one.parameters for name, one in tuned.items()})
+        fitted = [_with_trials(one, tuned) for one in training.fit_candidates(spec, rows, split, options)]
         chosen = training.with_threshold(spec, training.choose(spec, fitted, rows, split, options), rows, split)
     except NotEnoughData as reason:
         return {**frame, "version": None, "reason": str(reason), "report_url": ""}
@@ -109,6 +114,10 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
     write_json(folder / "candidate.json", candidate)
     describe(settings, version)
     return candidate
+
+
+def _with_trials(one: Fitted, tuned: Mapping[str, Tuned]) -> Fitted:
+    return replace(one, params=one.params | tuned[one.name].params()) if one.name in tuned else one
 
 
 def judge(settings: Settings, gate: str, candidate: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ml.training.reporting import (
     validated_measures,
     with_threshold,
 )
+from ml.training.tuning import Tuned, tune
 
 __all__ = [
     "FitOptions",
@@ -24,6 +25,7 @@ __all__ = [
     "Heuristic",
     "Plan",
     "Ranker",
+    "Tuned",
     "Yardstick",
     "baseline_scores",
     "choose",
@@ -41,6 +43,7 @@ __all__ = [
     "runs_of",
     "split_by_time",
     "threshold",
+    "tune",
     "validated_measures",
     "with_threshold",
 ]

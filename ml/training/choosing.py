@@ -1,6 +1,7 @@
 """The choice on the validation period: which candidate, and how much it leans on which baseline."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -69,7 +70,7 @@ def _leaning(
     for one in fitted if baselines else []:
         own = odds(one, rows)
         for (name, score), weight in product(theirs, WEIGHTS):
-            yield Plan(one.plan.candidate, name, weight), pooled([own, score], [1 - weight, weight])
+            yield replace(one.plan, baseline=name, weight=weight), pooled([own, score], [1 - weight, weight])
     for name, score in theirs:
         yield Plan("", name, 1.0), score
 

@@ -1,9 +1,10 @@
 """Candidates: fitted on one period, calibrated on a later one."""
 
+import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from ml.errors import NotEnoughData
+from ml.errors import LibraryMissing, NotEnoughData
 from ml.spec import ModelSpec, Objective, Split
 from ml.training.calibration import calibrate
 from ml.training.leaning import Heuristic, Pool, log_odds
 from ml.training.periods import period_rows
 from ml.training.ranker import Ranker
+
+log = logging.getLogger(__name__)
 
 QUANTILES = "scale__n_quantiles"
 
@@ -30,24 +33,30 @@ class FitOptions:
 
     `max_rows` bounds the rows fitted on, and with them time and memory; all failures are kept, and passes are sampled
     with importance weights. As many passes as failures stay at least, even if that makes more than `max_rows`.
+    `parameters` are those that tuning found, by candidate; the declared ones hold for the others. `trials` is how many
+    sets of parameters tuning tries per candidate.
     """
 
     seed: int
     threads: int
     outage_share: float = 0.5
     max_rows: int = 60_000
+    parameters: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
+    trials: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What `refit` needs to make a model again: which candidate, and how much it leans on which baseline.
 
-    `weight` is that of the baseline, 0..1; with 1 there is no candidate, and with 0 no baseline.
+    `weight` is that of the baseline, 0..1; with 1 there is no candidate, and with 0 no baseline. `parameters` are the
+    candidate's tuned ones.
     """
 
     candidate: str
     baseline: str = ""
     weight: float = 0.0
+    parameters: Mapping[str, float | int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -97,15 +106,26 @@ def fit_candidates(
         options: seed, threads and limits.
         on_progress: called with the name of each candidate before it is fitted.
 
+    Returns:
+        the candidates, without those whose library this system cannot load; the log names them.
+
     Raises:
         NotEnoughData: fit or calibrate rows hold a single outcome.
+        LibraryMissing: the libraries of all of them are lacking.
     """
     data = _learned_from(spec, frame, split, options)
-    fitted = []
+    fitted: list[Fitted] = []
+    lacking = None
     for name in spec.candidates:
         on_progress(name)
-        with threadpool_limits(options.threads):  # boosting would take every core, and starve what else runs
-            fitted.append(_fit(spec, name, data, options))
+        try:
+            with threadpool_limits(options.threads):  # boosting would take every core, and starve what else runs
+                fitted.append(_fit(spec, name, data, options))
+        except LibraryMissing as reason:
+            log.warning("candidate %s of %s is left out: %s", name, spec.name, reason)
+            lacking = reason
+    if lacking and not fitted:
+        raise lacking
     return fitted
 
 
@@ -131,7 +151,7 @@ def lean(one: Fitted, baseline: Fitted, weight: float, later: pd.DataFrame) -> F
         later: rows to calibrate on, as `calibration_rows` gives them.
     """
     pool = Pool([one.base, baseline.base], [1 - weight, weight])
-    plan = Plan(one.plan.candidate, baseline.plan.baseline, weight)
+    plan = replace(one.plan, baseline=baseline.plan.baseline, weight=weight)
     params = one.params | {"leans_on": baseline.plan.baseline, "leaning_weight": weight}
     columns = list(one.estimator.feature_names_in_)
     return Fitted(plan, _calibrated(pool, later, columns), params, one.seconds + baseline.seconds)
@@ -144,6 +164,7 @@ def refit(spec: ModelSpec, plan: Plan, frame: pd.DataFrame, split: Split, option
     if not plan.candidate:
         return baselines[0]
     candidates = {plan.candidate: spec.candidates[plan.candidate]}
+    options = replace(options, parameters={plan.candidate: plan.parameters})
     [one] = fit_candidates(replace(spec, candidates=candidates), frame, split, options)
     return lean(one, baselines[0], plan.weight, calibration_rows(spec, frame, split, options)) if baselines else one
 
@@ -267,7 +288,8 @@ def _fit(
     # A feature that was never known so far has nothing to teach, and boosting refuses it.
     columns = [name for name in spec.features if rows[name].notna().any()]
     began = time.perf_counter()
-    estimator = spec.candidates[name](options.seed, options.threads)
+    tuned = options.parameters.get(name, {})
+    estimator = spec.candidates[name](options.seed, options.threads).set_params(**tuned)
     if QUANTILES in estimator.get_params():  # more than there are rows would be cut to them, with a warning
         estimator.set_params(**{QUANTILES: min(estimator.get_params()[QUANTILES], len(rows))})
     target = f"{estimator.steps[-1][0]}__sample_weight" if isinstance(estimator, Pipeline) else "sample_weight"
@@ -280,7 +302,7 @@ def _fit(
     # A ranking learns from runs with a failure only: its own probabilities are none of every run's.
     shrinks = spec.objective is Objective.PROBABILITY
     calibrated = _calibrated(estimator, later, columns, shrinks=shrinks)
-    return Fitted(Plan(name), calibrated, params, time.perf_counter() - began)
+    return Fitted(Plan(name, parameters=tuned), calibrated, params, time.perf_counter() - began)
 
 
 def _fit_baseline(

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 
-from ml.errors import SettingsError
+from ml.errors import LibraryMissing
 from ml.training.leaning import LEAST_SLOPE, Odds
 
 # LightGBM takes no more rows of one group.
@@ -176,12 +176,12 @@ def _lightgbm() -> ModuleType:
     """LightGBM, imported when it is needed: whoever neither fits nor serves a ranker does without its library.
 
     Raises:
-        SettingsError: it cannot be loaded.
+        LibraryMissing: it cannot be loaded.
     """
     try:
         return import_module("lightgbm")
     except OSError as error:
-        raise SettingsError(
+        raise LibraryMissing(
             f"LightGBM cannot be loaded: {error}; it needs the OpenMP library of the system, "
             "e.g. `apt-get install libgomp1` or `brew install libomp`"
         ) from error

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ml import artifact, training
-from ml.errors import SettingsError
+from ml.errors import LibraryMissing
 from ml.training import Plan, Ranker, ranker
 from ml.training.evaluation import primary_by_run, scored
 from ml.training.fitting import chance
@@ -161,5 +161,5 @@ def test_a_system_without_openmp_is_told_what_is_missing(monkeypatch):
         raise OSError("libgomp.so.1: cannot open shared object file")
 
     monkeypatch.setattr(ranker, "import_module", broken)
-    with pytest.raises(SettingsError, match=r"libgomp.so.1: .*apt-get install libgomp1"):
+    with pytest.raises(LibraryMissing, match=r"libgomp.so.1: .*apt-get install libgomp1"):
         quick().fit(*runs_with(lambda a, b, run: a > 0.5)[:2])

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_info
 from ml.errors import RegistryError
 from ml.settings import Settings
 from ml.spec import DataSet, Interval, LoggedTraining, Snapshot, Split
+from ml.stages.all_projects import words_of
 
 # What decides about a number: the rows are built by the first two, the models fitted by the others.
 LIBRARIES = ("duckdb", "pyarrow", "pandas", "numpy", "scipy", "scikit-learn", "lightgbm", "skops")
@@ -90,7 +91,7 @@ def data_set(recipe: Recipe, rows: pd.DataFrame) -> DataSet:
     """The training frame as MLflow lists it."""
     source = {"project": recipe.project, "snapshot": recipe.snapshot_id, "versions": recipe.versions}
     return DataSet(
-        name=f"{recipe.model} frame of {recipe.project}",
+        name=f"{recipe.model} frame of {words_of(recipe.project)}",
         digest=recipe.digest,
         columns={str(name): _TYPES.get(kind.kind, str(kind)) for name, kind in rows.dtypes.items()},
         source={**source, "as_of": recipe.as_of},

@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from ml import validation
 from ml.errors import NotEnoughData
+from ml.models import load_model
 from ml.settings import GATES, MODELS, Settings
 from ml.sources.simulator import History, World, simulate
-from ml.spec import ALL_PROJECTS, Status
+from ml.spec import ALL_PROJECTS, MERGED_RESULT, Status
 from ml.stages import (
     collection,
     fetching,
@@ -94,6 +96,10 @@ def test_a_new_project_is_served_by_the_shared_champion_until_its_own_wins(fourg
     collect(fourgate, first_runs(new, FEW), tmp_path / "new")
     assert opening.learners(fourgate) == [BANK.project, NEW.project, SHOP.project, ALL_PROJECTS]
     assert serving.publish(fourgate, MODEL) == []
+    for model in MODELS:
+        rows = pd.read_parquet(preparation.features(fourgate, model, ALL_PROJECTS)["path"])
+        assert not rows.duplicated(MERGED_RESULT).any()
+        assert validation.count_violations(rows, load_model(model).contract) == 0
 
     shared = retrain(fourgate, ALL_PROJECTS)
     assert shared["promoted"], shared["reason"]

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from ml.errors import NotEnoughData
 from ml.models import load_model
 from ml.settings import Settings
+from ml.spec import ALL_PROJECTS
 from ml.stages import collection, fetching, serving
-from ml.stages.opening import head, open_warehouse
+from ml.stages.opening import head, learners, open_warehouse
 from ml.stages.serving import _runs_to_publish
 from tests.history_builders import write_run
 from tests.postgres import Postgres
@@ -63,3 +65,13 @@ def test_of_too_many_waiting_changes_the_newest_are_published_and_the_rest_is_to
     monkeypatch.setattr(serving, "MAX_ANNOUNCED", 1)
     assert published(settings) == ["waiting"]
     assert "p: 2 changes wait for results, the newest 1 are published" in caplog.text
+
+
+def test_one_project_has_nothing_to_share(settings: Settings) -> None:
+    assert learners(settings) == learners(settings, PROJECT) == [PROJECT]
+    with pytest.raises(NotEnoughData, match="learns from two projects with runs or more; 1 in the lake"):
+        learners(settings, ALL_PROJECTS)
+    with pytest.raises(NotEnoughData, match="or more; FOURGATE_SHARED_MODEL is off"):
+        learners(settings.model_copy(update={"shared_model": False}), ALL_PROJECTS)
+    with pytest.raises(NotEnoughData, match="'q' is not in the lake; there are: p"):
+        learners(settings, "q")

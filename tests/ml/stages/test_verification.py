@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ml.cli import complete
 from ml.registry import Registry, registered_name
 from ml.settings import GATES, MODELS, Settings
-from ml.spec import CandidateRecord, Check, Interval, ModelVersion, Status, TrainingRecord, Verdict
+from ml.spec import ALL_PROJECTS, CandidateRecord, Check, Interval, ModelVersion, Status, TrainingRecord, Verdict
 from ml.stages.opening import open_lake, open_registry, open_warehouse
 from ml.stages.retraining import project_champion
 from ml.stages.verification import Finding, verify
@@ -155,6 +155,17 @@ def test_predictions_of_a_version_that_was_never_promoted_are_told(sound: Settin
     (told,) = not_passed(sound)["predictions_judged"]
     assert "version 99 has predictions, but no passed verdict of data_quality, statistical" in told
     assert told.endswith("and it was never promoted")
+
+
+def test_predictions_of_a_shared_version_ask_for_the_verdicts_of_the_shared_model(
+    sound: Settings, version: ModelVersion
+) -> None:
+    # the project's own version of that number was judged and promoted; the shared one never was
+    shared = replace(version, project=ALL_PROJECTS)
+    with open_warehouse(sound) as warehouse:
+        warehouse.publish(Publication(shared, "report", 2, NOON, served=PROJECT), predictions("a"))
+    (told,) = not_passed(sound)["predictions_judged"]
+    assert told.startswith(f"{MODEL} {PROJECT}, version {version.version} of the shared model has predictions, but no")
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,8 @@ class Question(StrEnum):
 
 # Variant and test of a row that stands for its whole run.
 WHOLE_RUN = "*"
+# Column of a frame that holds drawn runs only: how many results a row stands for, at least 1.
+WEIGHT = "weight"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from ml.spec import DataSet, Interval, LoggedTraining, Snapshot, Split
 # What decides about a number: the rows are built by the first two, the models fitted by the others.
 LIBRARIES = ("duckdb", "pyarrow", "pandas", "numpy", "scipy", "scikit-learn", "skops")
 # Settings that a frame or a model depends on.
-CHOICES = ("seed", "threads", "outage_share", "author_features", "selection_budget")
+CHOICES = ("seed", "threads", "outage_share", "author_features", "selection_budget", "max_frame_rows")
+EARLIER = {"max_frame_rows": 0}  # what a choice was before it was one
 _TYPES = {"b": "boolean", "f": "double", "i": "long", "M": "datetime", "O": "string"}
 
 
@@ -55,7 +56,7 @@ class Recipe:
 
     def applied(self, settings: Settings) -> Settings:
         """The settings with the choices of then."""
-        return settings.model_copy(update=dict(self.choices))
+        return settings.model_copy(update={**EARLIER, **self.choices})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

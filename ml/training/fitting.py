@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from ml.errors import NotEnoughData
-from ml.spec import ModelSpec, Objective, Split
+from ml.spec import WEIGHT, ModelSpec, Objective, Split
 from ml.training.periods import period_rows
 
 QUANTILES = "scale__n_quantiles"
@@ -55,8 +56,9 @@ def fit_candidates(
     """Fit every candidate of a model on the fit period and calibrate it on the calibrate period.
 
     A ranking is fitted on runs with a failure only: they are the ones whose order matters, and the others outnumber
-    them. It is calibrated on every run that is no outage, so that probabilities have the true rate of failures. A model
-    of probabilities takes every row of its frame, which leaves out what has no outcome.
+    them. It is calibrated on every run that is no outage, so that probabilities have the true rate of failures: where
+    the frame holds drawn runs only, by the weights of their rows. A model of probabilities takes every row of its
+    frame, which leaves out what has no outcome.
 
     Args:
         spec: the model; its features are the only columns that an estimator sees.
@@ -106,7 +108,7 @@ def predict(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
     calibrator = estimator.calibrated_classifiers_[0]
     base = calibrator.estimator
     with threadpool_limits(1):
-        raw = _raw_scores(base, features)
+        raw = raw_scores(base, features)
     # The score is the uncalibrated value: calibration on few failures may flatten it, or turn it round.
     probability = calibrator.calibrators[0].predict(raw)
     return pd.DataFrame({"score": raw, "probability": np.clip(probability, 0.0, 1.0)}, index=frame.index)
@@ -125,7 +127,8 @@ def chance(estimator: Any, frame: pd.DataFrame) -> pd.Series:
     return pd.Series(found, index=frame.index)
 
 
-def _raw_scores(base: Any, features: pd.DataFrame) -> NDArray[np.float64]:
+def raw_scores(base: Any, features: pd.DataFrame | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Uncalibrated score of each row: the margin where the classifier has one, else the probability of failing."""
     has_margin = hasattr(base, "decision_function")
     scores: NDArray[np.float64] = base.decision_function(features) if has_margin else base.predict_proba(features)[:, 1]
     return scores
@@ -191,7 +194,10 @@ def _fit(
     if "n_jobs" in model.get_params():
         model.set_params(n_jobs=1)  # two threads add the trees up in a different order
     calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method="sigmoid")
-    calibrated.fit(later[columns], later["failed"].to_numpy(bool))
+    stands_for = later[WEIGHT].to_numpy(np.float64) if WEIGHT in later else None
+    with warnings.catch_warnings():  # that the weights only calibrate, which is what is wanted of a frozen estimator
+        warnings.filterwarnings("ignore", message="Since FrozenEstimator does not appear to accept sample_weight")
+        calibrated.fit(later[columns], later["failed"].to_numpy(bool), sample_weight=stands_for)
     return Fitted(name, calibrated, params, time.perf_counter() - began)
 
 

@@ -3,6 +3,7 @@
 from ml.training.baselines import baseline_scores
 from ml.training.evaluation import Yardstick, choose, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, fit_candidates, predict, refit
+from ml.training.occlusion import Occluder, occluder
 from ml.training.periods import period_rows, runs_of, split_by_time
 from ml.training.reporting import (
     decision_threshold,
@@ -18,6 +19,7 @@ from ml.training.reporting import (
 __all__ = [
     "FitOptions",
     "Fitted",
+    "Occluder",
     "Yardstick",
     "baseline_scores",
     "choose",
@@ -27,6 +29,7 @@ __all__ = [
     "importance",
     "importance_figure",
     "judged_measures",
+    "occluder",
     "period_block",
     "period_rows",
     "predict",

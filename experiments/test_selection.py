@@ -51,6 +51,7 @@ RESAMPLES = 2_000
 OPTIMAL, RANDOM = "optimal", "random"
 MODEL, BY_COST = "model", "model_by_cost"
 KEPT = ["run_id", "variant", "test_id", "started_at", "failed", "previous_failed", "duration_s"]
+MEASURED = KEPT[:1] + KEPT[3:]
 KEPT += ["executions_count", "failures_count", "executions_since_failure_count"]
 
 
@@ -121,7 +122,10 @@ def earlier_block(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> int
 def compare(table: pd.DataFrame, view: metrics.View, block: int) -> Iterator[Row]:
     """Rows of one view: each method, and for the model its lead over the best baseline and the gap it closes."""
     baselines, models = methods_of(table)
-    by_run = {name: metrics.ranking_by_run(table, name, view, TIME_BUDGET) for name in (*baselines, *models, OPTIMAL)}
+    by_run = {
+        name: metrics.ranking_by_run(table[[*MEASURED, name]], name, view, TIME_BUDGET)
+        for name in (*baselines, *models, OPTIMAL)
+    }
     count = len(by_run[OPTIMAL])
     if count == 0:
         return
@@ -184,7 +188,7 @@ def measure(
         asked = Queries.training(project, Interval(period.start, None))
         pieces = build_pieces(engine, asked, Context(), PIECE_ROWS)
         table = pd.concat([ranked(spec, rows, learned.model) for rows in pieces], ignore_index=True)
-    labelled = table.merge(states, on=MERGED_RESULT, how="left", validate="one_to_one")
+    labelled = table.assign(state=_states(table, states))
     shared = {"experiment": EXPERIMENT, "set": name, "project": project}
     found = [{**shared, **row} for view in VIEWS for row in compare(table, view, block)]
     best = {row["measure"]: row for row in found if row["method"] == MODEL and "against" in row}
@@ -197,6 +201,13 @@ def measure(
         "curves": [curve for name in shown if name != BY_COST for curve in _curve(table, name)],
         "misses": [{**shared, **row} for row in misses(labelled, MODEL, rival, OPTIMAL)] if learned.model else [],
     }
+
+
+def _states(table: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
+    """Label of each failure; null where a result passed."""
+    failures = table.loc[table["failed"].to_numpy(bool), MERGED_RESULT]
+    told = failures.merge(labels, on=MERGED_RESULT, how="left", validate="one_to_one")["state"]
+    return told.set_axis(failures.index).reindex(table.index)
 
 
 def _curve(table: pd.DataFrame, name: str) -> Iterator[Row]:

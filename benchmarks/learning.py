@@ -20,7 +20,7 @@ from ml.models import test_selection
 from ml.publishing import Explanation, Origin, prediction_rows
 from ml.schemas import feature_descriptions
 from ml.spec import Interval, Split
-from ml.training import FitOptions, fit_candidates, predict
+from ml.training import FitOptions, fit_candidates, occluder, predict
 from ml.training.calibration import LogOdds
 
 CANDIDATE = "blend"
@@ -122,7 +122,7 @@ def _score(estimator: Any, pairs: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 def _publish(estimator: Any, pairs: pd.DataFrame) -> np.ndarray[Any, Any]:
     explanation = Explanation(
-        lambda changed: predict(estimator, changed)["score"].to_numpy(),
+        occluder(estimator, THREADS),
         pairs[list(SPEC.features)].median(),
         feature_descriptions(SPEC.contract),
     )

@@ -1,7 +1,8 @@
 """Histories of projects as Parquet tables: read with what was known at the time, opened as features want them."""
 
 import os
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.engine import Engine, open_engine
+from ml.settings import Settings
 
 TABLES = {
     "runs": ("run_id", "workflow", "event", "branch", "change_id", "author_id", "commit_sha", "status"),
@@ -22,6 +24,7 @@ NUMBERS = {
 }
 # The final patch of the ticket that a run belongs to: nobody had it when the run started.
 LATER_KNOWN = "merged_patch_of_same_jira"
+MEMORY_GB: float = Settings.model_fields["engine_memory_gb"].default
 
 
 def data_folder() -> Path:
@@ -29,9 +32,9 @@ def data_folder() -> Path:
     return Path(os.environ.get("FOURGATE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
-def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+def read_tables(folder: Path, names: Iterable[str] = tuple(TABLES)) -> dict[str, pd.DataFrame]:
     """The tables of a history folder, without changed files that were known only later; no file, no rows."""
-    files = {name: folder / f"{name}.parquet" for name in TABLES}
+    files = {name: folder / f"{name}.parquet" for name in names}
     found = {name: pd.read_parquet(path) for name, path in files.items() if path.exists()}
     changes = found.get("changed_files")
     if changes is not None and "change_source" in changes:
@@ -39,13 +42,26 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     return found
 
 
+def with_results_on_disk(folder: Path) -> dict[str, pd.DataFrame | Path]:
+    """The tables as `read_tables` has them, but of the results, the largest by far, only their file."""
+    results = {"test_results": folder / "test_results.parquet"}
+    return dict(read_tables(folder, [name for name in TABLES if name not in results])) | results
+
+
 @contextmanager
-def opened(tables: Mapping[str, pd.DataFrame]) -> Iterator[Engine]:
-    """An engine with a history given as frames; a table that is left out is empty."""
-    with open_engine("duckdb", threads=2) as engine:
+def opened(tables: Mapping[str, pd.DataFrame | Path]) -> Iterator[Engine]:
+    """An engine with a history given as frames or Parquet files; a table that is left out is empty.
+
+    It takes as much memory as the pipeline's does.
+    """
+    with tempfile.TemporaryDirectory() as spill, open_engine("duckdb", 2, MEMORY_GB, spill) as engine:
         for name, texts in TABLES.items():
             types = dict.fromkeys(texts, pa.string()) | NUMBERS[name]
             given = tables.get(name, pd.DataFrame(columns=list(types)))
-            table = pa.Table.from_pandas(given[list(types)], schema=pa.schema(types.items()), preserve_index=False)
+            schema = pa.schema(types.items())
+            if isinstance(given, Path):
+                engine.register_files(name, [given.resolve().as_uri()], schema)
+                continue
+            table = pa.Table.from_pandas(given[list(types)], schema=schema, preserve_index=False)
             engine.register_frame(name, table)
         yield engine

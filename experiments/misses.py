@@ -58,7 +58,8 @@ def misses(table: pd.DataFrame, method: str, rival: str, optimal: str) -> Iterat
 
 
 def _place(rows: pd.DataFrame, name: str, role: str) -> pd.DataFrame:
-    found = places(rows, name)
+    found = places(rows[[*MERGED_RESULT, "failed", "duration_s", name]], name)
+    found = found.loc[found["failed"].astype(bool)]
     tests = found["rank"] / found["tests"]
     return found[MERGED_RESULT].assign(**{role: (found["rank"] - 0.5) / tests})
 

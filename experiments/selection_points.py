@@ -27,14 +27,16 @@ def places(rows: pd.DataFrame, score: str) -> pd.DataFrame:
     lot = pd.util.hash_pandas_object(rows[MERGED_RESULT], index=False).to_numpy()
     value = rows[score].fillna(-np.inf).to_numpy(np.float64)
     run = pd.factorize(rows["run_id"], sort=True)[0]
-    ordered = rows.iloc[np.lexsort((lot, -value, run))]
-    by_run = ordered.groupby("run_id", sort=False)
+    order = np.lexsort((lot, -value, run))
+    ordered, of = rows.iloc[order], run[order]
+    count = np.bincount(of)
+    rank = np.arange(1, len(of) + 1) - (np.cumsum(count) - count)[of]
     costs = ordered["duration_s"].fillna(rows["duration_s"].median()).fillna(1.0)
-    spent = costs.groupby(ordered["run_id"], sort=False)
+    spent = costs.groupby(of, sort=False)
     total = spent.transform("sum")
     return ordered.assign(
-        rank=by_run.cumcount() + 1,
-        tests=(by_run.cumcount() + 1) / by_run["test_id"].transform("size"),
+        rank=rank,
+        tests=rank / count[of],
         duration=(spent.cumsum() / total.where(total > 0)).fillna(1.0),
     )
 
@@ -55,7 +57,8 @@ def selection_points(table: pd.DataFrame, methods: Sequence[str], view: metrics.
     resamples = metrics.block_resamples(len(order), block_within(block, len(order)), RESAMPLES, seed=len(order))
     draws = np.stack([np.bincount(drawn, minlength=len(order)) for drawn in resamples])
     for method in methods:
-        failures = places(rows, method).loc[lambda found: found["failed"].astype(bool)]
+        seen = rows[[*MERGED_RESULT, "failed", "duration_s", method]]
+        failures = places(seen, method).loc[lambda found: found["failed"].astype(bool)]
         run = pd.Categorical(failures["run_id"], categories=order).codes
         for share in ("tests", "duration"):
             for recall in RECALLS:

@@ -3,9 +3,9 @@
 Run: ``python -m experiments.test_selection <history folder> ...``
 
 Protocol: runs by time; the first 60 % are for learning and for every choice (fit, calibrate and validate as in the
-pipeline), the last 40 % are judged once. Attempts are merged, skipped results left out. A run counts with at least six
-results, one failure, and at most half failing. Features of a run look at what was known when it started, so they go on
-learning in the judged period, as baselines do.
+pipeline, which draws runs from a long history), the last 40 % are judged once, every run of them. Attempts are merged,
+skipped results left out. A run counts with at least six results, one failure, and at most half failing. Features of a
+run look at what was known when it started, so they go on learning in the judged period, as baselines do.
 
 The best baseline is the best one on the judged runs, in hindsight: a harder rival than anyone could have picked.
 """
@@ -22,15 +22,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.histories import opened, read_tables
+from experiments.histories import opened, with_results_on_disk
 from experiments.misses import misses
 from experiments.rows import RESULTS, Row, block_within, figures, libraries, number, write
 from experiments.selection_points import CURVE_SHARES, selection_points
 from ml import metrics, training
+from ml.engine import Engine
 from ml.errors import NotEnoughData
-from ml.features import Context, Queries, build
+from ml.features import Context, Queries, build, build_pieces
 from ml.labels import label
 from ml.models import load_model
+from ml.settings import Settings
 from ml.spec import MERGED_RESULT, Interval, Measure, ModelSpec, Split
 from ml.training import FitOptions, Fitted
 from ml.training.evaluation import primary_by_run, score_by_cost, scored
@@ -38,6 +40,8 @@ from ml.training.fitting import chance
 
 EXPERIMENT = "test_selection"
 LEARNED_SHARE = 0.6
+LEARNED_ROWS: int = Settings.model_fields["max_frame_rows"].default
+PIECE_ROWS = 500_000  # of the judged runs at a time: 0.4 GB, and as much again while they are scored
 OPTIONS = FitOptions(seed=1, threads=2)
 VIEWS: tuple[metrics.View, ...] = ("all", "new")
 MEASURES = ("apfd", "apfdc", "napfd_time")
@@ -47,6 +51,7 @@ RESAMPLES = 2_000
 OPTIMAL, RANDOM = "optimal", "random"
 MODEL, BY_COST = "model", "model_by_cost"
 KEPT = ["run_id", "variant", "test_id", "started_at", "failed", "previous_failed", "duration_s"]
+MEASURED = KEPT[:1] + KEPT[3:]
 KEPT += ["executions_count", "failures_count", "executions_since_failure_count"]
 
 
@@ -117,7 +122,10 @@ def earlier_block(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> int
 def compare(table: pd.DataFrame, view: metrics.View, block: int) -> Iterator[Row]:
     """Rows of one view: each method, and for the model its lead over the best baseline and the gap it closes."""
     baselines, models = methods_of(table)
-    by_run = {name: metrics.ranking_by_run(table, name, view, TIME_BUDGET) for name in (*baselines, *models, OPTIMAL)}
+    by_run = {
+        name: metrics.ranking_by_run(table[[*MEASURED, name]], name, view, TIME_BUDGET)
+        for name in (*baselines, *models, OPTIMAL)
+    }
     count = len(by_run[OPTIMAL])
     if count == 0:
         return
@@ -147,29 +155,40 @@ def gap_closed(ours: metrics.Floats, best: metrics.Floats, optimal: metrics.Floa
     return Measure(float(value), float(low), float(high))
 
 
-def measure(spec: ModelSpec, name: str, tables: Mapping[str, pd.DataFrame], looks: int = 1) -> dict[str, Any]:
+def measure(
+    spec: ModelSpec, name: str, tables: Mapping[str, pd.DataFrame | Path], looks: int = 1, max_rows: int = LEARNED_ROWS
+) -> dict[str, Any]:
     """All that is reported of one history.
 
     Args:
         spec: the model.
         name: of the set.
-        tables: runs, test_results, changed_files.
+        tables: runs (a frame), test_results, changed_files; as `opened` takes them.
         looks: how often the last 40 % were judged by this experiment, this time included.
+        max_rows: of the frame that is learned from.
 
     Returns:
         about (of the set), rows, curves and misses, ready for JSON.
     """
-    project = str(tables["runs"]["project"].iloc[0])
+    runs = tables["runs"]
+    if isinstance(runs, Path):
+        raise TypeError("the runs are asked for as a frame: periods are made of them")
+    project, period = str(runs["project"].iloc[0]), judged_period(runs)
     with opened(tables) as engine:
-        frame = build(engine, Queries.training(project), Context())
+        counts = _counts(engine)
+        print(f"{name}: {counts['results']} merged results of {counts['runs']} runs", flush=True)
         states = label(engine, project, HINDSIGHT)[[*MERGED_RESULT, "state"]]
-    print(f"{name}: {len(frame)} merged results of {frame['run_id'].nunique()} runs", flush=True)
-    period = judged_period(tables["runs"])
+    with opened(tables) as engine:
+        frame = build(engine, Queries.training(project, max_rows=max_rows), Context())
     learned = learn(spec, frame, period)
     block = earlier_block(spec, frame, period)
-    rows = frame.loc[(frame["started_at"] >= period.start).to_numpy()]
-    table = ranked(spec, rows, learned.model)
-    labelled = table.merge(states, on=MERGED_RESULT, how="left", validate="one_to_one")
+    counts["has_change_rate"] = number(float(np.average(frame["has_change"], weights=metrics.weights_of(frame))))
+    del frame  # not beside the judged rows
+    with opened(tables) as engine:
+        asked = Queries.training(project, Interval(period.start, None))
+        pieces = build_pieces(engine, asked, Context(), PIECE_ROWS)
+        table = pd.concat([ranked(spec, rows, learned.model) for rows in pieces], ignore_index=True)
+    labelled = table.assign(state=_states(table, states))
     shared = {"experiment": EXPERIMENT, "set": name, "project": project}
     found = [{**shared, **row} for view in VIEWS for row in compare(table, view, block)]
     best = {row["measure"]: row for row in found if row["method"] == MODEL and "against" in row}
@@ -177,11 +196,18 @@ def measure(spec: ModelSpec, name: str, tables: Mapping[str, pd.DataFrame], look
     shown = [name for name in (MODEL, BY_COST, rival, RANDOM) if name in table]
     found += [{**shared, **row} for view in VIEWS for row in selection_points(table, shown, view, block)]
     return {
-        "about": _about(shared, frame, rows, learned) | {"block": block, "looks": looks, "rival": rival},
+        "about": _about(shared | counts, table, learned) | {"block": block, "looks": looks, "rival": rival},
         "rows": found,
         "curves": [curve for name in shown if name != BY_COST for curve in _curve(table, name)],
         "misses": [{**shared, **row} for row in misses(labelled, MODEL, rival, OPTIMAL)] if learned.model else [],
     }
+
+
+def _states(table: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
+    """Label of each failure; null where a result passed."""
+    failures = table.loc[table["failed"].to_numpy(bool), MERGED_RESULT]
+    told = failures.merge(labels, on=MERGED_RESULT, how="left", validate="one_to_one")["state"]
+    return told.set_axis(failures.index).reindex(table.index)
 
 
 def _curve(table: pd.DataFrame, name: str) -> Iterator[Row]:
@@ -189,14 +215,22 @@ def _curve(table: pd.DataFrame, name: str) -> Iterator[Row]:
     yield {"method": name, "view": "new", **{str(column): points[column].tolist() for column in points}}
 
 
-def _about(shared: Row, frame: pd.DataFrame, rows: pd.DataFrame, learned: Learned) -> Row:
+def _counts(engine: Engine) -> Row:
+    """Runs with results, merged results and failures of the whole history."""
+    found = engine.fetch(
+        """
+        SELECT COUNT(DISTINCT run_id) AS runs, COUNT(*) AS results, SUM(failed) AS failures
+        FROM (SELECT run_id, MAX(CASE WHEN outcome IN ('failed', 'error') THEN 1 ELSE 0 END) AS failed
+              FROM test_results WHERE outcome <> 'skipped' GROUP BY run_id, variant, test_id)
+        """
+    )
+    return {str(name): int(found[name].iloc[0]) for name in found}
+
+
+def _about(shared: Row, table: pd.DataFrame, learned: Learned) -> Row:
     model = learned.model
     return shared | {
-        "runs": int(frame["run_id"].nunique()),
-        "results": len(frame),
-        "failures": int(frame["failed"].sum()),
-        "judged_runs": int(rows["run_id"].nunique()),
-        "has_change_rate": number(float(frame["has_change"].mean())),
+        "judged_runs": int(table["run_id"].nunique()),
         "chosen": model.name if model else None,
         "refused": learned.refused,
         "fit_rows": model.params["fit_rows"] if model else 0,
@@ -215,7 +249,7 @@ def judge(folder: Path, results: Path = RESULTS) -> dict[str, Any]:
     """Measure the history in a folder and write what was found, with one look more than before."""
     path = results_file(folder.name, results)
     looks = json.loads(path.read_text(encoding="utf-8"))["about"]["looks"] if path.exists() else 0
-    found = measure(load_model(EXPERIMENT), folder.name, read_tables(folder), looks + 1)
+    found = measure(load_model(EXPERIMENT), folder.name, with_results_on_disk(folder), looks + 1)
     write(path, found)
     _tell(found)
     return found

@@ -18,6 +18,8 @@ READERS = {
     "history": "ml.stages.fetching",
     "sources": "ml.sources.configured, dags",
     "engine": "ml.engine",
+    "engine_memory_gb": "ml.engine",
+    "max_frame_rows": "ml.features, ml.training",
     "clock": "plugins.fourgate, ml.stages",
     "threads": "ml.engine, ml.training",
     "seed": "ml.sources.simulator, ml.training, ml.gates",

@@ -66,6 +66,19 @@ class Settings(BaseSettings):
         description="what a stage takes as now without --as-of: the end of the collected history, or the wall clock",
     )
     threads: int = Field(2, ge=1, le=256, description="threads of the query engine and of model fitting")
+    engine_memory_gb: float = Field(
+        6.0,
+        ge=0.5,
+        le=100_000,
+        description="GB; beyond it, or beyond 80 % of the machine, the query engine works on disk, in <home>/spill",
+    )
+    max_frame_rows: int = Field(
+        3_000_000,
+        ge=0,
+        description="rows that a model learns from and is judged on; of a longer history that many are drawn, as whole "
+        "runs, while features look at all of it; 1 GB of memory per million rows, and twice that in training; "
+        "0 = no bound",
+    )
     seed: int = Field(20260101, ge=0, le=2**32 - 1, description="seed of the simulator, of fitting and of resampling")
     author_salt: SecretStr = Field(
         SecretStr("fourgate"), description="salt of the author hash; set your own so that hashes cannot be looked up"

@@ -90,6 +90,8 @@ class Question(StrEnum):
 WHOLE_RUN = "*"
 # In place of a project: all projects of the lake as if they were one. Contracts refuse a project of this name.
 ALL_PROJECTS = "*"
+# Column of a frame that holds drawn runs only: how many results a row stands for, at least 1.
+WEIGHT = "weight"
 
 
 @dataclass(frozen=True, slots=True)

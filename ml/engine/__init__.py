@@ -61,7 +61,8 @@ def open_engine(
     Args:
         kind: ``duckdb``, in this process; or ``spark``, with a local master.
         threads: Worker threads, at least 1. Results do not depend on it.
-        memory_gb: Limit in GB (10^9 bytes); None leaves DuckDB 80 % of the machine, and Spark its own default.
+        memory_gb: Limit in GB (10^9 bytes); DuckDB takes 80 % of the machine at most, and that with None, where Spark
+            takes its own default.
         spill_folder: Where larger-than-memory work goes; None takes the engine's default.
 
     Raises:

@@ -11,6 +11,8 @@ import pyarrow as pa
 from ml.engine.places import PARTITIONS, local_path
 from ml.errors import LakeError
 
+BYTES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
 
 class DuckDBEngine:
     """A DuckDB session in this process; see `ml.engine.Engine`."""
@@ -70,17 +72,24 @@ def open_duckdb(threads: int, memory_gb: float | None, spill_folder: str | None)
         "threads": threads,
         "autoinstall_known_extensions": False,
     }
-    if memory_gb is not None:
-        config["memory_limit"] = f"{round(memory_gb * 1000)}MB"
     if spill_folder is not None:
         config["temp_directory"] = spill_folder
     connection = duckdb.connect(":memory:", config=config)
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        if memory_gb is not None and memory_gb < _memory_gb(connection):
+            connection.execute(f"SET memory_limit = '{round(memory_gb * 1000)}MB'")
         connection.execute("SET enable_progress_bar = false")  # it goes to stdout, between the lines of --json
         yield DuckDBEngine(connection)
     finally:
         connection.close()
+
+
+def _memory_gb(connection: duckdb.DuckDBPyConnection) -> float:
+    """What DuckDB allows itself: 80 % of the machine, or of what a container may have of it."""
+    row = connection.execute("SELECT current_setting('memory_limit')").fetchone()
+    number, unit = str(row[0] if row else "inf GiB").split()
+    return float(number) * BYTES[unit] / 1e9
 
 
 @contextmanager

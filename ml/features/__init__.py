@@ -5,7 +5,7 @@ runs with the same timestamp never see each other, and no run sees itself. Attem
 Features of failures (`build_failures`) are asked for when the run is known, so they see the run itself as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,19 @@ from ml.features import build_history, changes, facts, failures, neighbours, pai
 from ml.features.assembly import Part, doubles, take
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.schemas import BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns
-from ml.spec import WHOLE_RUN
+from ml.spec import WEIGHT, WHOLE_RUN
 
-__all__ = ["NEXT_RUN", "Context", "Queries", "build", "build_failures", "build_runs", "outcomes", "run_outcomes"]
+__all__ = [
+    "NEXT_RUN",
+    "Context",
+    "Queries",
+    "build",
+    "build_failures",
+    "build_pieces",
+    "build_runs",
+    "outcomes",
+    "run_outcomes",
+]
 
 PARTS = (*test_history.PARTS, *changes.PARTS, *pairs.PARTS, *neighbours.PARTS)
 FAILURE_PARTS = (*test_history.PARTS, *changes.PARTS, *pairs.NAME_PARTS, *failures.PARTS)
@@ -35,9 +45,22 @@ def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
 
     Returns:
         A frame as `TestSelectionFrame` describes it, ordered by started_at, run_id, variant, test_id.
-        Predictions have null `failed`, `duration_s` and `known_at`. Features are float64, NaN where unknown.
+        Predictions have null `failed`, `duration_s` and `known_at`. Features are float64, NaN where unknown. Where
+        `queries.max_rows` left out runs, `ml.spec.WEIGHT` (float64) is one more column.
     """
-    facts.prepare(engine, queries, context)
+    return next(build_pieces(engine, queries, context))
+
+
+def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows: int = 0) -> Iterator[pd.DataFrame]:
+    """The frame of `build` in pieces of whole runs, for frames that are larger than memory; at least one piece.
+
+    Args:
+        engine: As for `build`.
+        queries: As for `build`.
+        context: As for `build`.
+        piece_rows: A piece ends with the run that reaches this many rows; 0 makes a single piece.
+    """
+    is_drawn = facts.prepare(engine, queries, context)
     pairs.register_paths(engine)
     pairs.register_tests(engine)
     test_history.prepare(engine)
@@ -45,7 +68,12 @@ def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     pairs.prepare(engine)
     neighbours.prepare(engine)
     shared = _of_runs(engine, changes.RUN_COLUMNS, changes.RUN_JOINS)
-    return _named(engine, queries.project, columns(TestSelectionFrame), (PARTS, shared))
+    asked, weight = _rows(engine), _weights(engine) if is_drawn else None
+    for rows in _pieces(asked, piece_rows):
+        frame = _named(engine, queries.project, columns(TestSelectionFrame), (PARTS, shared), rows)
+        if weight is not None:
+            frame[WEIGHT] = weight[rows["query_no"] - 1]
+        yield frame
 
 
 def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -64,7 +92,7 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     pairs.prepare_names(engine)
     failures.prepare(engine)
     shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
-    return _named(engine, queries.project, columns(FlakyTestsFrame), (FAILURE_PARTS, shared))
+    return _named(engine, queries.project, columns(FlakyTestsFrame), (FAILURE_PARTS, shared), _rows(engine))
 
 
 def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -133,11 +161,34 @@ def _of_runs(engine: Engine, expressions: Mapping[str, str], joins: str) -> pd.D
     return engine.fetch(f"SELECT {doubles(expressions)} FROM {joins} ORDER BY c.query_no")
 
 
+def _weights(engine: Engine) -> npt.NDArray[np.float64]:
+    """How many results a row stands for, per run asked for."""
+    found = engine.fetch(
+        "SELECT d.weight FROM query_run AS q JOIN drawn_run AS d ON d.run_no = q.run_no ORDER BY q.query_no"
+    )
+    return found["weight"].to_numpy(np.float64)
+
+
+def _pieces(rows: Mapping[str, npt.NDArray[Any]], piece_rows: int) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """The rows in pieces that end where a run does."""
+    count, start = len(rows["query_no"]), 0
+    while True:
+        last = min(start + piece_rows, count) - 1 if piece_rows else count - 1
+        end = int(np.searchsorted(rows["query_no"], rows["query_no"][last], side="right")) if count else 0
+        yield {name: values[start:end] for name, values in rows.items()}
+        if end == count:
+            return
+        start = end
+
+
 def _named(
-    engine: Engine, project: str, names: list[str], features: tuple[Sequence[Part], pd.DataFrame]
+    engine: Engine,
+    project: str,
+    names: list[str],
+    features: tuple[Sequence[Part], pd.DataFrame],
+    rows: Mapping[str, npt.NDArray[Any]],
 ) -> pd.DataFrame:
     """Every feature in the order of the rows; names in place of the numbers, each string object once."""
-    rows = _rows(engine)
     parts, shared = features
     run_at, series_at = rows["query_no"] - 1, rows["series_no"] - 1
     runs = engine.fetch("SELECT run_id, started_us, known_us FROM query_run ORDER BY query_no")

@@ -55,7 +55,11 @@ def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], runs: str) -> 
     Returns:
         Name to values, NaN for null, in the order of `rows`.
     """
-    found = engine.fetch(f"SELECT {part.at}.query_no, {part.at}.{part.key}, {doubles(part.columns)} FROM {part.source}")
+    first, last = _span(rows["query_no"])
+    found = engine.fetch(
+        f"SELECT {part.at}.query_no, {part.at}.{part.key}, {doubles(part.columns)} FROM {part.source} "
+        f"WHERE {part.at}.query_no BETWEEN {first} AND {last}"
+    )
     absent = engine.fetch(f"SELECT CAST({part.absent} AS DOUBLE) AS value FROM {runs} ORDER BY c.query_no")
     place = _places(found, part.key, rows)
     is_there = place >= 0
@@ -74,8 +78,9 @@ def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], runs: str) -> 
 def _places(found: pd.DataFrame, key: str, rows: Mapping[str, Numbers]) -> Numbers:
     """Where each row's (query_no, key) is in `found`; -1 where it is not."""
     width = 1 + max(_most(found[key].to_numpy()), _most(rows[key]))
-    known = found["query_no"].to_numpy(np.int64) * width + found[key].to_numpy(np.int64)
-    wanted = rows["query_no"] * width + rows[key]
+    first = _span(rows["query_no"])[0]
+    known = (found["query_no"].to_numpy(np.int64) - first) * width + found[key].to_numpy(np.int64)
+    wanted = (rows["query_no"] - first) * width + rows[key]
     size = 1 + max(_most(known), _most(wanted))
     if not len(known):
         return np.full(len(wanted), -1, np.int64)
@@ -87,6 +92,10 @@ def _places(found: pd.DataFrame, key: str, rows: Mapping[str, Numbers]) -> Numbe
     order = np.argsort(known)
     at = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
     return np.where(known[order][at] == wanted, order[at], -1).astype(np.int64)
+
+
+def _span(numbers: Numbers) -> tuple[int, int]:
+    return (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
 
 
 def _most(numbers: Numbers) -> int:

@@ -7,6 +7,7 @@ Tables made here (integers stand for names, so that joins are cheap; no number d
 - ``execution``: one row per (series_no, run_no): failed (0/1), duration_ms, known_us. Skipped results are left out.
 - ``run_result``: one row per run with results: results and failures known after it, is_outage.
 - ``query_run``, ``query``: the runs and rows asked for; ``at_us`` is the moment before which facts count.
+- ``drawn_run``: run_no and weight, where a bound on the rows leaves only some runs to be asked for.
 
 Times are microseconds since 1970 UTC.
 """
@@ -18,20 +19,29 @@ import pyarrow as pa
 
 from ml.features import lineage
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
+from ml.features.sampling import drawn_runs
 from ml.spec import EPOCH, TRUNKS, Interval
 
 LINE = "COALESCE(l.line_no, e.series_no)"
 DESCRIPTION = ("event", "branch", "workflow", "change_id", "author_id")
 
 
-def prepare(engine: Engine, queries: Queries, context: Context) -> None:
-    """Create the tables of this module from the views runs, test_results and changed_files."""
-    prepare_runs(engine, queries, context)
+def prepare(engine: Engine, queries: Queries, context: Context) -> bool:
+    """Create the tables of this module from the views runs, test_results and changed_files.
+
+    Returns:
+        whether the rows asked for are those of ``drawn_run`` only.
+    """
+    _store_facts(engine, context)
     _store_lines(engine)
-    if queries.runs is None:
-        _store_training_queries(engine)
-    else:
+    if queries.runs is not None:
+        _store_given_runs(engine, queries, context)
         _store_alive_queries(engine, context)
+        return False
+    is_drawn = _draw_runs(engine, queries)
+    _store_training_runs(engine, queries.interval, is_drawn)
+    _store_training_queries(engine)
+    return is_drawn
 
 
 def prepare_failures(engine: Engine, queries: Queries, context: Context) -> None:
@@ -58,7 +68,7 @@ def prepare_runs(engine: Engine, queries: Queries, context: Context) -> None:
     """Create all of them but ``query``: what features of whole runs need."""
     _store_facts(engine, context)
     if queries.runs is None:
-        _store_training_runs(engine, queries.interval)
+        _store_training_runs(engine, queries.interval, is_drawn=False)
     else:
         _store_given_runs(engine, queries, context)
 
@@ -148,13 +158,31 @@ def _store_run_results(engine: Engine, context: Context) -> None:
     )
 
 
-def _store_training_runs(engine: Engine, interval: Interval) -> None:
+def _draw_runs(engine: Engine, queries: Queries) -> bool:
+    limits = _within(queries.interval)
+    if queries.as_of is not None:
+        limits.append(f"r.known_us <= {_us(queries.as_of)}")
+    runs = engine.fetch(
+        f"""
+        SELECT r.run_no, r.run_id, o.results, o.failures > 0 AND NOT o.is_outage AS is_telling
+        FROM run AS r JOIN run_result AS o ON o.run_no = r.run_no WHERE {" AND ".join(limits)}
+        """
+    )
+    drawn = drawn_runs(runs, queries.max_rows)
+    if drawn is None:
+        return False
+    engine.register_frame("drawn_run", drawn)
+    return True
+
+
+def _store_training_runs(engine: Engine, interval: Interval, is_drawn: bool) -> None:
+    limits = _within(interval) + ["r.run_no IN (SELECT run_no FROM drawn_run)"] * is_drawn
     engine.store(
         "query_run",
         f"""
         SELECT CAST(ROW_NUMBER() OVER (ORDER BY r.run_no) AS INTEGER) AS query_no, r.run_no, r.run_id, r.started_us,
             r.known_us, r.started_us AS at_us, r.event, r.branch, r.workflow, r.change_key, r.author_id
-        FROM run AS r WHERE {" AND ".join(_within(interval))}
+        FROM run AS r WHERE {" AND ".join(limits)}
         """,
     )
     _store_training_files(engine)

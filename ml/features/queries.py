@@ -55,11 +55,18 @@ class Queries:
     as_of: datetime | None = None
     runs: pd.DataFrame | None = None
     changed_files: pd.DataFrame | None = None
+    max_rows: int = 0
 
     @classmethod
-    def training(cls, project: str, interval: Interval | None = None, as_of: datetime | None = None) -> "Queries":
-        """Every merged result of the runs that start in `interval` (all when None), labelled as known at `as_of`."""
-        return cls(project, interval or Interval(), as_of)
+    def training(
+        cls, project: str, interval: Interval | None = None, as_of: datetime | None = None, max_rows: int = 0
+    ) -> "Queries":
+        """Every merged result of the runs that start in `interval` (all when None), labelled as known at `as_of`.
+
+        Where that would be more than `max_rows` (0: no bound), the results of runs drawn from those that are known at
+        `as_of`: see `ml.features.sampling`.
+        """
+        return cls(project, interval or Interval(), as_of, max_rows=max_rows)
 
     @classmethod
     def prediction(

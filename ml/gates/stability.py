@@ -12,11 +12,11 @@ from ml.gates.evidence import CANDIDATE, CHAMPION, RankingEvidence, StabilityEvi
 from ml.gates.slices import slice_checks, slice_leads
 from ml.gates.statistical import enough_runs
 from ml.gates.thresholds import StabilityLimits, StatisticalLimits
-from ml.metrics import Bools, Floats, brier, ece
+from ml.metrics import Bools, Floats, brier, ece, failure_rate, weights_of
 from ml.spec import Check, Verdict
 
 GATE = "stability"
-CalibrationMeasure = Callable[[Bools, Floats], float]
+CalibrationMeasure = Callable[[Bools, Floats, Floats], float]
 
 
 def judge_stability(evidence: StabilityEvidence, limits: StabilityLimits, ranking: StatisticalLimits) -> Verdict:
@@ -94,7 +94,7 @@ def _calibration_checks(evidence: RankingEvidence, limits: StabilityLimits) -> I
 
 def _calibration(evidence: RankingEvidence, name: str, measure: CalibrationMeasure) -> float:
     rows = evidence.rows
-    return measure(rows["failed"].to_numpy(bool), finite(rows, probability_column(name)))
+    return measure(rows["failed"].to_numpy(bool), finite(rows, probability_column(name)), weights_of(rows))
 
 
 def _increase(evidence: RankingEvidence, measure: CalibrationMeasure) -> float:
@@ -103,7 +103,7 @@ def _increase(evidence: RankingEvidence, measure: CalibrationMeasure) -> float:
 
 def _always(evidence: RankingEvidence) -> float:
     """Brier score of always answering the failure rate of the judged rows."""
-    rate = float(evidence.rows["failed"].mean())
+    rate = failure_rate(evidence.rows)
     if rate in {0.0, 1.0}:
         raise NotEnoughData("the judged rows hold no failure, or nothing else")
     return rate * (1 - rate)

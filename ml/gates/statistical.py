@@ -16,7 +16,7 @@ from ml.gates.checks import FAILING_RUNS, LOWER_BOUND, above, at_least, at_most,
 from ml.gates.contest import Contest, hold_contest
 from ml.gates.evidence import ANCHOR, CANDIDATE, CHAMPION, RankingEvidence, probability_column
 from ml.gates.thresholds import StatisticalLimits
-from ml.metrics import Bools, pr_auc
+from ml.metrics import Bools, failure_rate, pr_auc, weights_of
 from ml.spec import Check, Interval, Measure, Objective, Verdict
 
 GATE = "statistical"
@@ -161,7 +161,7 @@ def _taken(taken: Route) -> Check:
 def _floor_checks(evidence: RankingEvidence, contest: Contest, limits: StatisticalLimits) -> Iterator[Check]:
     rows = evidence.rows
     failed = rows["failed"].to_numpy(bool)
-    rate = float(failed.mean())
+    rate = failure_rate(rows)
     detail = f"times the failure rate of {rate:.4f}"
     yield at_least("pr_auc_lift", lambda: _lift(evidence, failed, rate), limits.min_pr_auc_lift, detail)
     is_ranking = evidence.objective is Objective.RANKING
@@ -172,4 +172,5 @@ def _floor_checks(evidence: RankingEvidence, contest: Contest, limits: Statistic
 
 
 def _lift(evidence: RankingEvidence, failed: Bools, rate: float) -> float:
-    return pr_auc(failed, finite(evidence.rows, probability_column(CANDIDATE))) / rate
+    probability = finite(evidence.rows, probability_column(CANDIDATE))
+    return pr_auc(failed, probability, weights_of(evidence.rows)) / rate

@@ -24,6 +24,7 @@ from ml.metrics.ranking import (
 from ml.metrics.runs import MIN_RESULTS, RANKING_COLUMNS, Bools, Floats, Ints, ranking_by_run
 from ml.metrics.selection import SHARES, TARGETS, OperatingPoint, operating_points, selection_curve
 from ml.metrics.views import VIEWS, View, of_view, views_of
+from ml.metrics.weights import failure_rate, weights_of
 
 __all__ = [
     "CATALOGUE",
@@ -56,6 +57,7 @@ __all__ = [
     "chosen_rows",
     "ece",
     "f1",
+    "failure_rate",
     "holm",
     "interval",
     "measures_by_run",
@@ -70,4 +72,5 @@ __all__ = [
     "selection_rate",
     "test_recall",
     "views_of",
+    "weights_of",
 ]

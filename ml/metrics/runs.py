@@ -64,15 +64,17 @@ def ranking_by_run(
 def ties_by_run(rows: pd.DataFrame, score: str, view: View) -> tuple["Ties", dict[str, Any]]:
     """Tie groups of the runs that count, and each run's id and start."""
     kept = _countable(of_view(rows, view))
-    _, firsts, run = np.unique(kept["run_id"].to_numpy(object), return_index=True, return_inverse=True)
+    run = pd.factorize(kept["run_id"], sort=True)[0]
+    firsts = np.unique(run, return_index=True)[1]
     ties = _ties(kept, score, run, _costs(kept, _ordinary_s(rows)))
     first = kept.iloc[firsts]
     return ties, {"run_id": first["run_id"].to_numpy(object), "started_at": first["started_at"].array}
 
 
-def ties_of_all(rows: pd.DataFrame, score: str) -> "Ties":
-    """Tie groups of every run, whether it counts or not: what a selection costs, it costs in green runs too."""
-    return _ties(rows, score, pd.factorize(rows["run_id"])[0], _costs(rows, _ordinary_s(rows)))
+def ties_of_all(rows: pd.DataFrame, score: str) -> tuple["Ties", Ints]:
+    """Tie groups of every run, and the place of each run's first row: a selection costs in green runs too."""
+    run = pd.factorize(rows["run_id"])[0]
+    return _ties(rows, score, run, _costs(rows, _ordinary_s(rows))), np.unique(run, return_index=True)[1]
 
 
 def _ordinary_s(rows: pd.DataFrame) -> float:

@@ -12,6 +12,7 @@ from scipy.special import gammaln
 from ml.metrics.intervals import block_resamples
 from ml.metrics.runs import Floats, Ints, Ties, ties_by_run, ties_of_all
 from ml.metrics.views import View
+from ml.metrics.weights import weights_of
 from ml.spec import Measure
 
 Recall = Literal["change_recall", "test_recall"]
@@ -170,13 +171,15 @@ def _costs(rows: pd.DataFrame, score: str, shares: Floats) -> dict[str, Floats]:
     unknown = np.full(len(shares), np.nan)
     if len(rows) == 0 or rows["duration_s"].notna().mean() < LEAST_KNOWN_SHARE:
         return {"duration_share": unknown, "saved_min": unknown}
-    ties = ties_of_all(rows, score)
-    total = float(ties.cost.sum())
-    each = np.repeat(ties.cost / ties.size, ties.size.astype(np.int64))
+    ties, first = ties_of_all(rows, score)
+    weight = weights_of(rows.iloc[first])
+    cost = ties.cost * weight[ties.run]
+    total = float(cost.sum())
+    each = np.repeat(cost / ties.size, ties.size.astype(np.int64))
     spent = np.bincount(_places(ties, shares)[1], each, minlength=len(shares) + 1)[:-1].cumsum()
     if total == 0:
         return {"duration_share": unknown, "saved_min": unknown}
-    return {"duration_share": spent / total, "saved_min": (total - spent) / len(ties.starts) / 60}
+    return {"duration_share": spent / total, "saved_min": (total - spent) / weight.sum() / 60}
 
 
 def _places(ties: Ties, shares: Floats) -> tuple[Ints, Ints]:

@@ -55,7 +55,7 @@ def open_history(settings: Settings, snapshot: Snapshot, project: str) -> Iterat
     """An engine with the history of one project, as a snapshot has it, as views of the lake tables' names."""
     lake = open_lake(settings)
     spill = settings.home.absolute() / "spill"
-    with open_engine(settings.engine, settings.threads, spill_folder=str(spill)) as engine:
+    with open_engine(settings.engine, settings.threads, settings.engine_memory_gb, str(spill)) as engine:
         for table in HISTORY_TABLES:
             version = snapshot.versions[table]
             engine.register_files(table, lake.files(table, version, project), lake.schema(table, version))

@@ -51,7 +51,8 @@ def features(settings: Settings, model: str, project: str, as_of: datetime | Non
 def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> dict[str, Any]:
     """The training frame of exactly this snapshot and moment; see `features`."""
     spec, context = models.load_model(model), feature_context(settings)
-    key = key_of(project, snapshot.snapshot_id, moment.isoformat(), feature_set(spec), code_version(), context)
+    asked = (project, snapshot.snapshot_id, moment.isoformat(), settings.max_frame_rows)
+    key = key_of(*asked, feature_set(spec), code_version(), context)
     path = folder_of(settings, "frames", key) / "frame.parquet"
     if not path.exists():
         frame = training_rows(settings, model, project, snapshot, moment)
@@ -70,7 +71,7 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
 
 
 def training_rows(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
-    """Rows that a model may learn from: those of the runs of a snapshot that were known at a moment."""
+    """Rows that a model may learn from: of runs of a snapshot that were known at a moment, all or as many as may be."""
     if project == ALL_PROJECTS:
         known = projects_in(settings, snapshot)
         return joined(_rows_of(settings, model, one, snapshot, moment) for one in known)
@@ -79,10 +80,10 @@ def training_rows(settings: Settings, model: str, project: str, snapshot: Snapsh
 
 def _rows_of(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
     with open_history(settings, snapshot, project) as engine:
-        asked = Queries.training(project, as_of=moment)
-        frame = models.load_model(model).build(engine, asked, feature_context(settings))
-    known: pd.DataFrame = frame.loc[frame["known_at"] <= moment]
-    return known
+        asked = Queries.training(project, as_of=moment, max_rows=settings.max_frame_rows)
+        frame: pd.DataFrame = models.load_model(model).build(engine, asked, feature_context(settings))
+    is_known = frame["known_at"] <= moment
+    return frame if is_known.all() else frame.loc[is_known]
 
 
 def rows_to_score(settings: Settings, spec: ModelSpec, snapshot: Snapshot, asked: Queries) -> pd.DataFrame:

@@ -20,7 +20,16 @@ from ml.stages.all_projects import words_of
 # What decides about a number: the rows are built by the first two, the models fitted by the others.
 LIBRARIES = ("duckdb", "pyarrow", "pandas", "numpy", "scipy", "scikit-learn", "lightgbm", "skops")
 # Settings that a frame or a model depends on.
-CHOICES = ("seed", "threads", "outage_share", "author_features", "selection_budget", "tuning_trials")
+CHOICES = (
+    "seed",
+    "threads",
+    "outage_share",
+    "author_features",
+    "selection_budget",
+    "tuning_trials",
+    "max_frame_rows",
+)
+EARLIER = {"tuning_trials": 0, "max_frame_rows": 0}  # what a choice was before it was one
 _TYPES = {"b": "boolean", "f": "double", "i": "long", "M": "datetime", "O": "string"}
 
 
@@ -58,7 +67,7 @@ class Recipe:
 
     def applied(self, settings: Settings) -> Settings:
         """The settings with the choices of then."""
-        return settings.model_copy(update=dict(self.choices))
+        return settings.model_copy(update={**EARLIER, **self.choices})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

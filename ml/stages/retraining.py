@@ -28,7 +28,7 @@ from ml.gates.statistical import compare, route
 from ml.gates.thresholds import load_thresholds
 from ml.registry import Registry
 from ml.settings import GATES, Settings
-from ml.spec import Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
+from ml.spec import WEIGHT, Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
 from ml.stages.all_projects import words_of
 from ml.stages.describing import describe
@@ -360,7 +360,7 @@ def _scored(
     """Rows of the validation and test periods with the scores of all contestants."""
     frame, split = data
     rows = pd.concat([training.period_rows(frame, split, "validate"), training.period_rows(frame, split, "test")])
-    kept = [*KEPT, *(name for name in KINDS if name in rows)]
+    kept = [*KEPT, *(name for name in (*KINDS, WEIGHT) if name in rows)]
     out = rows[kept].assign(**{f"{SLICE}{name}": label(rows) for name, label in spec.slices.items()})
     if "age_s" in rows:
         out[TEST_AGE_DAYS] = rows["age_s"] / DAY_S

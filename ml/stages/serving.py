@@ -71,7 +71,7 @@ def _publish_one(
         rows,
         training.predict(estimator, rows),
         publishing.Explanation(
-            lambda changed: training.predict(estimator, changed)["score"].to_numpy(),
+            training.occluder(estimator, settings.threads),
             known[list(spec.features)].median(),
             feature_descriptions(spec.contract),
         ),

@@ -5,6 +5,7 @@ from ml.training.choosing import choose
 from ml.training.evaluation import Yardstick, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, Plan, fit_candidates, predict, refit
 from ml.training.leaning import Heuristic
+from ml.training.occlusion import Occluder, occluder
 from ml.training.periods import period_rows, runs_of, split_by_time
 from ml.training.ranker import Ranker
 from ml.training.reporting import (
@@ -23,6 +24,7 @@ __all__ = [
     "FitOptions",
     "Fitted",
     "Heuristic",
+    "Occluder",
     "Plan",
     "Ranker",
     "Tuned",
@@ -35,6 +37,7 @@ __all__ = [
     "importance",
     "importance_figure",
     "judged_measures",
+    "occluder",
     "period_block",
     "period_rows",
     "predict",

@@ -1,5 +1,6 @@
 """Probabilities out of scores: a sigmoid over log-odds, fitted on runs later than those that were learned from."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,14 @@ class LogOdds(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         return odds
 
 
-def calibrate(estimator: Any, features: pd.DataFrame, failed: NDArray[np.bool_], *, shrinks: bool) -> Any:
+def calibrate(
+    estimator: Any,
+    features: pd.DataFrame,
+    failed: NDArray[np.bool_],
+    stands_for: Floats | None = None,
+    *,
+    shrinks: bool,
+) -> Any:
     """Fit the curve from an estimator's log-odds to probabilities.
 
     Platt, "Probabilistic outputs for support vector machines", 1999, over log-odds instead of margins.
@@ -80,6 +88,7 @@ def calibrate(estimator: Any, features: pd.DataFrame, failed: NDArray[np.bool_],
         estimator: fitted.
         features: rows that it was not fitted on, in time order.
         failed: their outcomes, both of them among these.
+        stands_for: how many rows each one stands for; None for one each.
         shrinks: lean towards the estimator's own probabilities, and to later rows: for an estimator that was fitted on
             rows with the true rate of failures, and a calibration period that the next one need not resemble.
 
@@ -87,17 +96,21 @@ def calibrate(estimator: Any, features: pd.DataFrame, failed: NDArray[np.bool_],
         A `CalibratedClassifierCV` whose probabilities have the order of the scores.
     """
     base = estimator if hasattr(estimator, "decision_function") else LogOdds(estimator)
-    calibrated = CalibratedClassifierCV(FrozenEstimator(base), method="sigmoid").fit(features, failed)
+    calibrated = CalibratedClassifierCV(FrozenEstimator(base), method="sigmoid")
+    with warnings.catch_warnings():  # that the weights only calibrate, which is what is wanted of a frozen estimator
+        warnings.filterwarnings("ignore", message="Since FrozenEstimator does not appear to accept sample_weight")
+        calibrated.fit(features, failed, sample_weight=stands_for)
     sigmoid = calibrated.calibrated_classifiers_[0].calibrators[0]  # 1 / (1 + exp(a_ * score + b_))
     if shrinks or sigmoid.a_ > -LEAST_SLOPE:
-        slope, intercept = _shrunk(base.decision_function(features), failed)
+        weight = 0.5 ** (np.arange(len(failed))[::-1] / HALF_LIFE)
+        weight = weight if stands_for is None else weight * stands_for
+        slope, intercept = _shrunk(base.decision_function(features), failed, weight)
         sigmoid.a_, sigmoid.b_ = -slope, -intercept
     return calibrated
 
 
-def _shrunk(log_odds: Floats, failed: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and intercept of the sigmoid, with normal priors at 1 and 0; a row counts less the older it is."""
-    weight = 0.5 ** (np.arange(len(failed))[::-1] / HALF_LIFE)
+def _shrunk(log_odds: Floats, failed: NDArray[np.bool_], weight: Floats) -> tuple[float, float]:
+    """Slope and intercept of the sigmoid, with normal priors at 1 and 0."""
 
     def loss(line: Floats) -> tuple[float, Floats]:
         slope, intercept = line

@@ -148,7 +148,8 @@ def _probabilities(rows: pd.DataFrame, block: int, threshold: float) -> dict[str
     run = pd.factorize(ordered["run_id"])[0]
     count = int(run.max()) + 1
     resamples = metrics.block_resamples(count, min(block, count), PROBABILITY_RESAMPLES, seed=count)
-    weights = [np.bincount(drawn, minlength=count)[run].astype(np.float64) for drawn in resamples]
+    stands_for = metrics.weights_of(ordered)
+    weights = [np.bincount(drawn, minlength=count)[run] * stands_for for drawn in resamples]
     sample = metrics.Sample(failed, probability)
     measures: dict[str, Callable[..., float]] = {
         "auc": sample.auc,
@@ -162,7 +163,7 @@ def _probabilities(rows: pd.DataFrame, block: int, threshold: float) -> dict[str
     for name, measure in measures.items():
         spread = [measure(weight) for weight in weights]
         low, high = np.nanquantile(spread, [0.025, 0.975]) if not np.isnan(spread).all() else (np.nan, np.nan)
-        found[name] = Measure(measure(), float(low), float(high))
+        found[name] = Measure(measure(stands_for), float(low), float(high))
     return found
 
 

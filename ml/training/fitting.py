@@ -16,9 +16,9 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from ml.errors import LibraryMissing, NotEnoughData
-from ml.spec import ModelSpec, Objective, Split
+from ml.spec import WEIGHT, ModelSpec, Objective, Split
 from ml.training.calibration import calibrate
-from ml.training.leaning import Heuristic, Pool, log_odds
+from ml.training.leaning import Heuristic, Pool
 from ml.training.periods import period_rows
 from ml.training.ranker import Ranker
 
@@ -96,8 +96,9 @@ def fit_candidates(
     """Fit every candidate of a model on the fit period and calibrate it on the calibrate period.
 
     A ranking is fitted on runs with a failure only: they are the ones whose order matters, and the others outnumber
-    them. It is calibrated on every run that is no outage, so that probabilities have the true rate of failures. A model
-    of probabilities takes every row of its frame, which leaves out what has no outcome.
+    them. It is calibrated on every run that is no outage, so that probabilities have the true rate of failures: where
+    the frame holds drawn runs only, by the weights of their rows. A model of probabilities takes every row of its
+    frame, which leaves out what has no outcome.
 
     Args:
         spec: the model; its features are the only columns that an estimator sees.
@@ -194,7 +195,7 @@ def predict(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
     calibrator = estimator.calibrated_classifiers_[0]
     base = calibrator.estimator
     with threadpool_limits(1):
-        raw = _raw_scores(base, features)
+        raw = raw_scores(base, features)
     # The score is the uncalibrated value: calibration on few failures may flatten it.
     probability = calibrator.calibrators[0].predict(raw)
     return pd.DataFrame({"score": raw, "probability": np.clip(probability, 0.0, 1.0)}, index=frame.index)
@@ -216,10 +217,11 @@ def chance(estimator: Any, frame: pd.DataFrame) -> pd.Series:
 def odds(one: Fitted, rows: pd.DataFrame) -> NDArray[np.float64]:
     """Uncalibrated log-odds of a failure, row by row."""
     with threadpool_limits(1):
-        return log_odds(one.base, rows.reindex(columns=one.estimator.feature_names_in_))
+        return raw_scores(one.base, rows.reindex(columns=one.estimator.feature_names_in_))
 
 
-def _raw_scores(base: Any, features: pd.DataFrame) -> NDArray[np.float64]:
+def raw_scores(base: Any, features: pd.DataFrame | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Uncalibrated score of each row: log-odds of failing, but its probability for a forest of an earlier release."""
     has_margin = hasattr(base, "decision_function")
     scores: NDArray[np.float64] = base.decision_function(features) if has_margin else base.predict_proba(features)[:, 1]
     return scores
@@ -320,7 +322,8 @@ def _calibrated(
     classifier: Any, later: pd.DataFrame, columns: list[str], *, shrinks: bool = False
 ) -> CalibratedClassifierCV:
     later = later.sort_values(["started_at", "run_id"], kind="stable")
-    return calibrate(classifier, later[columns], later["failed"].to_numpy(bool), shrinks=shrinks)
+    stands_for = later[WEIGHT].to_numpy(np.float64) if WEIGHT in later else np.ones(len(later))
+    return calibrate(classifier, later[columns], later["failed"].to_numpy(bool), stands_for, shrinks=shrinks)
 
 
 def _params(model: Any) -> dict[str, str | float | int]:

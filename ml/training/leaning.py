@@ -12,8 +12,6 @@ from sklearn.linear_model import LogisticRegression
 
 # Keeps rates of 0 and durations of 0 apart from nothing.
 PART = 0.001
-# A forest says 0 and 1 of what it never saw otherwise; their log-odds have to be numbers.
-LEAST_CHANCE = 1e-6
 # An order that was worthless so far keeps its direction: what it is worth is for the validation period to say.
 LEAST_SLOPE = 0.01
 
@@ -91,7 +89,7 @@ class Pool(Odds):
     depend on the rows beside it, and what no part lowers, the pool does not lower.
 
     Args:
-        parts: classifiers of the same columns, fitted.
+        parts: fitted classifiers of the same columns, with log-odds as their decision function.
         weights: of each part; 0..1, their sum is 1.
     """
 
@@ -120,16 +118,7 @@ class Pool(Odds):
 
     def decision_function(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         """Weighted mean of the parts' log-odds, row by row."""
-        return pooled([log_odds(part, rows) for part in self.parts], self.weights)
-
-
-def log_odds(classifier: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
-    """Log-odds of a failure that a fitted classifier gives, row by row; finite."""
-    if hasattr(classifier, "decision_function"):
-        odds: NDArray[np.float64] = classifier.decision_function(rows)
-        return odds
-    chance: NDArray[np.float64] = classifier.predict_proba(rows)[:, 1]
-    return np.log(chance + LEAST_CHANCE) - np.log1p(LEAST_CHANCE - chance)
+        return pooled([part.decision_function(rows) for part in self.parts], self.weights)
 
 
 def pooled(odds: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> NDArray[np.float64]:

@@ -98,6 +98,14 @@ def test_a_memory_limit_and_a_spill_folder_are_taken(tmp_path: Path) -> None:
     assert found["t"].tolist() == [str(tmp_path)]
 
 
+def test_a_limit_beyond_the_machine_leaves_the_engine_its_own() -> None:
+    limits = []
+    for memory_gb in (None, 1e6):
+        with open_engine("duckdb", threads=1, memory_gb=memory_gb) as engine:
+            limits.append(engine.fetch("SELECT current_setting('memory_limit') AS m")["m"].iloc[0])
+    assert limits[0] == limits[1]
+
+
 def test_glob_signs_in_a_folder_name_stand_for_themselves(tmp_path: Path) -> None:
     for folder, run_id in (("a[12]", "1"), ("a1", "2")):
         (tmp_path / folder).mkdir()

@@ -1,6 +1,8 @@
 """Prediction rows: ranks, decisions within the budget, and reasons that name what moved the score."""
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +26,21 @@ def _score(frame: pd.DataFrame) -> NDArray[np.float64]:
     return (2 * frame["fails"] - 0.1 * frame["age"] + frame["idle"].fillna(0.0)).to_numpy()
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A scorer that prepares nothing."""
+
+    function: Callable[[pd.DataFrame], NDArray[np.float64]]
+    names: Sequence[str] = tuple(FEATURES)
+    owner: NDArray[np.int64] = field(default_factory=lambda: np.arange(len(FEATURES)))
+
+    def prepare(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        return frame[list(self.names)].to_numpy(np.float64)
+
+    def score(self, prepared: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.function(pd.DataFrame(prepared, columns=list(self.names)))
+
+
 def _rows(*rows: tuple[str, str, str, float, float, float, float]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["run_id", "variant", "test_id", *FEATURES])
     started = pd.Series(pd.Timestamp(MOMENT), index=table.index).astype("datetime64[us, UTC]")
@@ -34,7 +51,7 @@ def _publish(rows: pd.DataFrame, budget: float = 0.3) -> pd.DataFrame:
     score = _score(rows)
     predicted = pd.DataFrame({"score": score, "probability": 1 / (1 + np.exp(-score))}, index=rows.index)
     return prediction_rows(
-        rows, predicted, Explanation(_score, REFERENCE, WORDS), Origin("test_selection", budget, MOMENT)
+        rows, predicted, Explanation(Whole(_score), REFERENCE, WORDS), Origin("test_selection", budget, MOMENT)
     )
 
 
@@ -85,7 +102,7 @@ def test_a_missing_value_that_moved_the_score_is_null_in_the_reason() -> None:
     reference["idle"] = 4.0
     rows = _rows(("run", "", "t", 0, 10, np.nan, 1))
     predicted = pd.DataFrame({"score": _score(rows), "probability": [0.5]})
-    table = prediction_rows(rows, predicted, Explanation(_score, reference), Origin("m", 0.3, MOMENT))
+    table = prediction_rows(rows, predicted, Explanation(Whole(_score), reference), Origin("m", 0.3, MOMENT))
     assert _reasons(table) == [
         {"feature": "idle", "value": None, "effect": -4.0, "words": "idle: unknown, ordinarily 4"}
     ]
@@ -98,7 +115,7 @@ def test_an_ordinary_test_has_no_reasons() -> None:
 def test_no_more_than_three_reasons_are_given() -> None:
     rows = _rows(("run", "", "t", 1, 20, 5, 2))
     predicted = pd.DataFrame({"score": rows[FEATURES].sum(axis=1), "probability": [0.5]})
-    explanation = Explanation(lambda frame: frame[FEATURES].sum(axis=1).to_numpy(), REFERENCE.fillna(0.0))
+    explanation = Explanation(Whole(lambda frame: frame[FEATURES].sum(axis=1).to_numpy()), REFERENCE.fillna(0.0))
     table = prediction_rows(rows, predicted, explanation, Origin("m", 0.3, MOMENT))
     assert [reason["feature"] for reason in _reasons(table)] == ["age", "idle", "fails"]
 
@@ -149,10 +166,34 @@ def test_a_run_is_risky_from_the_threshold_on_and_ok_below() -> None:
     )
     predicted = pd.DataFrame({"score": [0.1, 0.2, 0.3], "probability": [0.29, 0.3, 0.9]})
     origin = Origin("build_risk", 0.3, MOMENT, Objective.PROBABILITY, (Decision.RISKY, Decision.OK))
-    table = prediction_rows(rows, predicted, Explanation(_score, REFERENCE), origin)
+    table = prediction_rows(rows, predicted, Explanation(Whole(_score), REFERENCE), origin)
     assert table[["change_id", "rank", "decision"]].to_numpy().tolist() == [
         ["low", 1, "ok"],
         ["edge", 1, "risky"],
         ["high", 1, "risky"],
     ]
     Predictions.validate(table, lazy=True)
+
+
+def test_a_feature_that_the_model_does_not_see_is_no_reason() -> None:
+    rows = _rows(("run", "", "t", 3, 40, 1.5, 99))
+    seen = Whole(lambda frame: 2 * frame["fails"].to_numpy(), ("fails",), np.array([0]))
+    predicted = pd.DataFrame({"score": [6.0], "probability": [0.5]})
+    table = prediction_rows(rows, predicted, Explanation(seen, REFERENCE), Origin("m", 0.3, MOMENT))
+    assert [reason["feature"] for reason in _reasons(table)] == ["fails"]
+
+
+def test_a_feature_that_decides_two_prepared_columns_is_occluded_in_both() -> None:
+    class Marked(Whole):
+        def prepare(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+            return np.column_stack([frame["idle"].fillna(7.0), frame["idle"].isna()]).astype(np.float64)
+
+        def score(self, prepared: NDArray[np.float64]) -> NDArray[np.float64]:
+            return prepared[:, 0] + 100 * prepared[:, 1]
+
+    rows = _rows(("run", "", "t", 0, 10, np.nan, 1))
+    predicted = pd.DataFrame({"score": [107.0], "probability": [0.5]})
+    reference = REFERENCE.fillna(4.0)
+    marked = Explanation(Marked(_score, ("idle",), np.array([0, 0])), reference)
+    table = prediction_rows(rows, predicted, marked, Origin("m", 0.3, MOMENT))
+    assert [(reason["feature"], reason["effect"]) for reason in _reasons(table)] == [("idle", 103.0)]

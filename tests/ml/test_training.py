@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from ml import metrics, training
 from ml.errors import NotEnoughData
 from ml.models.parts import scaled
-from ml.spec import Interval, Objective
+from ml.spec import WEIGHT, Interval, Objective
 from ml.training.evaluation import score_by_cost
 from tests.ml.training_builders import START, frame_of, small_spec
 
@@ -362,3 +362,30 @@ def test_importance_falls_to_the_feature_that_decides(frame, split, fitted):
     losses = training.importance(small_spec(), fitted[0].estimator, rows)
     assert losses["rate"] > 0.05
     assert abs(losses["noise"]) < 0.02
+
+
+# -- frames of drawn runs
+
+
+def test_a_calibration_takes_each_row_for_the_results_that_it_stands_for(frame, split):
+    calm = ~frame["run_id"].isin(frame.loc[frame["failed"], "run_id"])
+    drawn = frame.assign(**{WEIGHT: np.where(calm, 50.0, 1.0)})
+    repeated = pd.concat([frame, *[frame[calm & (frame["started_at"] >= split.calibrate.start)]] * 49])
+    spec = small_spec()
+    plain, weighted, copied = (
+        training.predict(training.refit(spec, "linear", rows, split, OPTIONS).estimator, frame)["probability"]
+        for rows in (frame, drawn, repeated)
+    )
+    assert np.allclose(weighted, copied, rtol=0, atol=1e-4)
+    assert weighted.mean() < 0.7 * plain.mean()
+
+
+def test_measures_of_probabilities_take_each_row_for_the_results_that_it_stands_for(frame):
+    rows = frame.assign(score=frame["noise"], probability=frame["noise"])
+    yardstick = training.Yardstick(Objective.RANKING, 1)
+    weighted = training.evaluate(rows.assign(**{WEIGHT: np.where(rows["failed"], 1.0, 3.0)}), "test", yardstick)
+    repeated = pd.concat([rows, *[rows[~rows["failed"]]] * 2])
+    failed, value = repeated["failed"].to_numpy(), repeated["probability"].to_numpy()
+    assert weighted["test.brier"].value == pytest.approx(metrics.brier(failed, value))
+    assert weighted["test.pr_auc"].value == pytest.approx(metrics.pr_auc(failed, value))
+    assert weighted["test.brier"].low < weighted["test.brier"].value < weighted["test.brier"].high

@@ -11,8 +11,8 @@ from ml.gates import StabilityEvidence, judge
 from ml.gates.contest import hold_contest, strongest_baseline
 from ml.gates.slices import loss_tests, suites
 from ml.gates.stability import worst_window_ratio
-from ml.metrics import block_resamples, holm
-from ml.spec import Check, Status, Verdict
+from ml.metrics import block_resamples, brier, holm
+from ml.spec import WEIGHT, Check, Status, Verdict
 from tests.ml.gates.gates_builders import ranked_rows, ranking, stability, thresholds, varied
 
 FIRST, THIRD, SIXTH = varied(1), varied(3, seed=2), varied(6, seed=3)
@@ -214,3 +214,14 @@ def test_the_ranking_evidence_is_left_as_it_was() -> None:
     before = evidence.rows.copy()
     verdict(StabilityEvidence(evidence, REFITS))
     pd.testing.assert_frame_equal(evidence.rows, before)
+
+
+def test_calibration_takes_each_row_for_the_results_that_it_stands_for() -> None:
+    rows = GOOD.ranking.rows
+    failed = rows["failed"].to_numpy(bool)
+    judged = verdict(with_rows(**{WEIGHT: np.where(failed, 1.0, 4.0)}))
+    repeated = pd.concat([rows, *[rows[~failed]] * 3])
+    truth, probability = repeated["failed"].to_numpy(bool), repeated["probability:candidate"].to_numpy()
+    rate = truth.mean()
+    assert check(judged, "brier").measured == pytest.approx(brier(truth, probability))
+    assert check(judged, "brier_ratio").measured == pytest.approx(brier(truth, probability) / (rate * (1 - rate)))

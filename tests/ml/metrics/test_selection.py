@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ml import metrics
-from ml.spec import FailureState, Objective
+from ml.spec import WEIGHT, FailureState, Objective
 
 START = pd.Timestamp("2026-01-01", tz="UTC").as_unit("us")
 
@@ -206,3 +206,12 @@ def test_a_view_whose_column_is_missing_is_missing():
     assert metrics.views_of(Objective.RANKING, with_states) == ("all", "new", "regression")
     assert metrics.views_of(Objective.RANKING, rows.assign(failed_before=False)) == ("all", "new", "first")
     assert metrics.views_of(Objective.PROBABILITY, with_states) == ("all", "new")
+
+
+def test_costs_count_a_run_as_often_as_it_stands_for_others():
+    failing, green = run_of([2], "a"), run_of([], "b", 1, duration_s=30.0)
+    drawn = pd.concat([failing.assign(**{WEIGHT: 1.0}), green.assign(**{WEIGHT: 3.0})], ignore_index=True)
+    every = pd.concat([failing, *(green.assign(run_id=name) for name in "bcd")], ignore_index=True)
+    shares = (0.0, 0.3, 1.0)
+    weighted, full = (metrics.selection_curve(rows, "score", shares) for rows in (drawn, every))
+    pd.testing.assert_frame_equal(weighted, full)

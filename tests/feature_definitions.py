@@ -53,13 +53,13 @@ class Facts:
         for run_id, lines in self.lines.items():
             for key in sorted(lines):
                 self.by_line[run_id][lines[key]].append(key)
-        self.touched = {r: {self.paths.of_fact(path, at[r]) for path in self.files[r]} for r in order if r in self.files}
+        self.touched = {
+            r: {self.paths.of_fact(path, at[r]) for path in self.files[r]} for r in order if r in self.files
+        }
 
     def of_line(self, line: Key, runs: list[str]) -> list[tuple[str, bool, float]]:
         """Run, outcome and duration of what `runs` executed under the names that stood for `line`."""
-        return [
-            (r, *self.results[r][key]) for r in runs if r in self.by_line for key in self.by_line[r].get(line, ())
-        ]
+        return [(r, *self.results[r][key]) for r in runs if r in self.by_line for key in self.by_line[r].get(line, ())]
 
     def has_failed(self, run_id: str, line: Key) -> bool:
         return any(failed for _, failed, _ in self.of_line(line, [run_id]))

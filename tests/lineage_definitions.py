@@ -53,9 +53,7 @@ def lines_of_tests(known: list[tuple[str, datetime, set[Key]]]) -> Lines:
     return Lines(_only_claims(found))
 
 
-def _are_kin(
-    key: Key, other: Key, known: list[tuple[str, datetime, set[Key]]], first: dict[Key, datetime]
-) -> bool:
+def _are_kin(key: Key, other: Key, known: list[tuple[str, datetime, set[Key]]], first: dict[Key, datetime]) -> bool:
     born = [keys for _, moment, keys in known if moment == first[key] and key in keys]
     is_moved = key[1] == other[1] and any(other[0] == variant for keys in born for variant, _ in keys)
     is_renamed = key[0] == other[0] and _title(key[1]) == _title(other[1])

@@ -91,7 +91,7 @@ def test_the_latest_fact_before_a_query_is_strictly_earlier(spark: Engine) -> No
 
 def test_both_engines_give_the_same_frame(spark: Engine) -> None:
     """To the last bit, but for the two averages whose weights are powers in floating point: within 1e-12."""
-    history = random_history(seed=3, runs_count=20)
+    history = random_history(seed=3, runs_count=36)
     with open_engine("duckdb", threads=1) as engine:
         expected = features(engine, history)
     found = features(spark, history)

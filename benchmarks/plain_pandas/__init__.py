@@ -21,7 +21,8 @@ def features(runs: pd.DataFrame, results: pd.DataFrame, files: pd.DataFrame) -> 
     """`KEYS` and `FEATURES` (float64) of each merged result, ordered by the run's start, run_id, variant, test_id."""
     facts = read(runs, results, files)
     states = history_states(facts.executions)
-    asked = facts.executions[["run_no", "series", "test", "variant_no", "started_us"]]
+    asked = facts.executions[["run_no", "series", "asked_line", "asked_line_test", "test", "variant_no", "started_us"]]
+    asked = asked.rename(columns={"asked_line": "line", "asked_line_test": "line_test"})
     asked = asked.sort_values(["run_no", "series"], ignore_index=True)
     per_run = run_features(facts)
     parts = [

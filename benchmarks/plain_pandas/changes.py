@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.plain_pandas.facts import Facts, latest_before
+from benchmarks.plain_pandas.asof import latest_before
+from benchmarks.plain_pandas.facts import Facts
 from ml.features.names import file_kind, module_of
 from ml.spec import PULL_REQUESTS
 
@@ -42,7 +43,7 @@ def change_features(asked: pd.DataFrame, facts: Facts, per_run: pd.DataFrame) ->
     previous = asked["run_no"].map(per_run["change_run_no"])
     failed = facts.executions[facts.executions["failed"] == 1]
     size = len(facts.series)
-    is_failing = (previous * size + asked["series"]).isin(failed["run_no"] * size + failed["series"])
+    is_failing = (previous * size + asked["line"]).isin(failed["run_no"] * size + failed["line"])
     count = failures_before(asked, facts, "change", facts.runs.index)
     return pd.DataFrame(
         {"change_failures_count": count, "is_failing_in_change": is_failing.where(previous.notna()).astype("float64")}
@@ -51,14 +52,14 @@ def change_features(asked: pd.DataFrame, facts: Facts, per_run: pd.DataFrame) ->
 
 def failures_before(asked: pd.DataFrame, facts: Facts, key: str, among: pd.Index) -> pd.Series:
     """Earlier failures of each row's test in those runs `among` that have the same `key`; 0 without one."""
-    failed = facts.executions.loc[facts.executions["failed"] == 1, ["series", "run_no", "known_us"]]
+    failed = facts.executions.loc[facts.executions["failed"] == 1, ["line", "run_no", "known_us"]]
     failed = failed[failed["run_no"].isin(among)]
     known = failed.assign(key=facts.runs[key].to_numpy()[failed["run_no"]]).query("key >= 0")
-    group = known["key"].to_numpy() * len(facts.series) + known["series"].to_numpy()
+    group = known["key"].to_numpy() * len(facts.series) + known["line"].to_numpy()
     facts_of = pd.DataFrame({"group": group, "known_us": known["known_us"].to_numpy()}).sort_values("known_us")
     facts_of["failures"] = facts_of.groupby("group").cumcount() + 1
     asked_key = facts.runs[key].to_numpy()[asked["run_no"]]
-    group_asked = asked_key * len(facts.series) + asked["series"].to_numpy()
+    group_asked = asked_key * len(facts.series) + asked["line"].to_numpy()
     has_any = (asked_key >= 0) & np.isin(group_asked, facts_of["group"].unique())
     queries = pd.DataFrame({"group": group_asked[has_any], "at_us": asked["started_us"].to_numpy()[has_any]})
     counts = np.zeros(len(asked))
@@ -110,8 +111,8 @@ def _sizes(facts: Facts) -> pd.DataFrame:
 
 def _touches(files: pd.DataFrame, back_us: int) -> pd.Series:
     """Known runs that touched the path of each row, `back_us` before its run."""
-    touched = files[["path", "known_us"]].sort_values("known_us")
-    touched["n"] = touched.groupby("path").cumcount() + 1
-    queries = files[["path"]].assign(at_us=files["started_us"] - back_us)
-    found = latest_before(queries, touched, "path")["n"].fillna(0)
+    touched = files[["line", "run_no", "known_us"]].drop_duplicates().sort_values("known_us")
+    touched["n"] = touched.groupby("line").cumcount() + 1
+    queries = files[["asked_line"]].set_axis(["line"], axis=1).assign(at_us=files["started_us"] - back_us)
+    found = latest_before(queries, touched[["line", "known_us", "n"]], "line")["n"].fillna(0)
     return found.set_axis(files.index)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
+
+from benchmarks.plain_pandas.lineage import file_lines, line_of, test_lines
 
 TRUNKS = ("main", "master", "trunk", "develop")
 DESCRIPTION = ("event", "branch", "change_id", "author_id")
@@ -13,7 +14,10 @@ MAX_FILES = 200
 
 @dataclass(frozen=True)
 class Facts:
-    """Runs by run_no, executions ordered by (series, known_us, run_no), names of series, tests and paths by number."""
+    """Runs by run_no, executions ordered by (line, known_us, run_no), names of series, tests and paths by number.
+
+    ``line`` is what a test or file was known as first (its lineage); ``asked_line`` the same, as known before the run.
+    """
 
     runs: pd.DataFrame
     executions: pd.DataFrame
@@ -33,26 +37,6 @@ def read(runs: pd.DataFrame, results: pd.DataFrame, files: pd.DataFrame) -> Fact
     merged["is_outage"] = ~(merged["failures"] <= OUTAGE_SHARE * merged["results"])
     changed, paths = _files(merged, run_no, files)
     return Facts(merged, executions, series, tests, changed, paths)
-
-
-def latest_before(queries: pd.DataFrame, facts: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
-    """Each query (``at_us``) with the latest fact (``known_us``) known strictly before it, in the queries' order.
-
-    `facts` are in the order in which facts known at one moment count, the last one winning.
-    """
-    order = np.argsort(queries["at_us"].to_numpy(), kind="stable")
-    found = pd.merge_asof(
-        queries.take(order),
-        facts.sort_values("known_us", kind="stable"),
-        left_on="at_us",
-        right_on="known_us",
-        by=by,
-        direction="backward",
-        allow_exact_matches=False,
-    )
-    back = np.empty(len(order), np.int64)
-    back[order] = np.arange(len(order))
-    return found.take(back).reset_index(drop=True)
 
 
 def _runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +81,16 @@ def _executions(
         merged[name] = runs[name].to_numpy()[merged["run_no"]]
     merged["duration_ms"] = (merged["duration_s"] * 1000).round()
     names = pd.DataFrame({"variant": variants.take(pairs // len(tests)), "test_id": tests.take(pairs % len(tests))})
-    return merged.sort_values(["series", "known_us", "run_no"], ignore_index=True), names, pd.Series(tests)
+    merged = _with_lines(merged, "series", test_lines(merged, pd.Series(tests)))
+    for name in ("line", "asked_line"):
+        merged[f"{name}_test"] = (pairs % len(tests))[merged[name]]
+    return merged.sort_values(["line", "known_us", "run_no", "series"], ignore_index=True), names, pd.Series(tests)
+
+
+def _with_lines(table: pd.DataFrame, name: str, pieces: pd.DataFrame) -> pd.DataFrame:
+    known = line_of(table[name], table["known_us"], pieces, is_known=True)
+    asked = line_of(table[name], table["started_us"], pieces, is_known=False)
+    return table.assign(line=known, asked_line=asked)
 
 
 def _files(runs: pd.DataFrame, run_no: pd.Series, files: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
@@ -110,5 +103,6 @@ def _files(runs: pd.DataFrame, run_no: pd.Series, files: pd.DataFrame) -> tuple[
     merged = table.groupby(["run_no", "path"], as_index=False).max()
     for name in ("started_us", "known_us", "is_outage"):
         merged[name] = runs[name].to_numpy()[merged["run_no"]]
+    merged = _with_lines(merged, "path", file_lines(merged, pd.Series(paths)))
     count = merged.groupby("run_no")["path"].transform("size")
     return merged.assign(is_telling=(count <= MAX_FILES) & ~merged["is_outage"].astype(bool)), pd.Series(paths)

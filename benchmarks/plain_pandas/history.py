@@ -3,18 +3,20 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.plain_pandas.facts import latest_before
+from benchmarks.plain_pandas.asof import latest_before
 
 WEEK_US = 7 * 86_400_000_000
 
 
 def history_states(executions: pd.DataFrame) -> pd.DataFrame:
     """What each execution leaves behind; rows and order of `executions`."""
-    series, failed = executions["series"], executions["failed"]
-    by = executions.groupby("series", sort=False)
+    series, failed = executions["line"], executions["failed"]
+    by = executions.groupby("line", sort=False)
     n = by.cumcount() + 1
     before = by["failed"].shift()
-    state = executions[["series", "run_no", "test", "variant_no", "known_us", "failed", "duration_ms"]].assign(
+    state = executions[
+        ["line", "run_no", "test", "line_test", "variant_no", "known_us", "failed", "duration_ms"]
+    ].assign(
         n=n,
         failures=by["failed"].cumsum(),
         new_failure=failed.where(before == 0),
@@ -41,10 +43,10 @@ def history_states(executions: pd.DataFrame) -> pd.DataFrame:
 
 def history_features(asked: pd.DataFrame, states: pd.DataFrame) -> pd.DataFrame:
     """The features of each row asked for, in its order."""
-    queries = asked[["series"]].assign(at_us=asked["started_us"])
-    found = latest_before(queries, states.drop(columns=["run_no", "test", "variant_no"]), "series")
+    queries = asked[["line"]].assign(at_us=asked["started_us"])
+    found = latest_before(queries, states.drop(columns=["run_no", "test", "line_test", "variant_no"]), "line")
     queries["at_us"] -= WEEK_US
-    earlier = latest_before(queries, states[["series", "known_us", "n", "failures"]], "series")
+    earlier = latest_before(queries, states[["line", "known_us", "n", "failures"]], "line")
     at, n, failures = found["at_us"], found["n"], found["failures"]
     return pd.DataFrame(
         {

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from benchmarks.plain_pandas.asof import latest_before
 from benchmarks.plain_pandas.changes import failures_before
-from benchmarks.plain_pandas.facts import Facts, latest_before
+from benchmarks.plain_pandas.facts import Facts
 from ml.features.names import segments
 
 PRIOR_RUNS = 2
@@ -13,7 +14,7 @@ def neighbour_features(asked: pd.DataFrame, facts: Facts, states: pd.DataFrame, 
     """The features of each row asked for, in its order."""
     package = pd.Series(pd.factorize(facts.tests.map(lambda test: "/".join(segments(test)[:-1])))[0])
     keys = {
-        "test": (states["test"], asked["test"]),
+        "test": (states["line_test"], asked["line_test"]),
         "package": (states["test"].map(package), asked["test"].map(package)),
         "variant": (states["variant_no"], asked["variant_no"]),
     }

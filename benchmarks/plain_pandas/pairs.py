@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from benchmarks.plain_pandas.facts import Facts, latest_before
+from benchmarks.plain_pandas.asof import latest_before
+from benchmarks.plain_pandas.facts import Facts
+from benchmarks.plain_pandas.lineage import suffix
 from ml.features import names
 
 COMMON_WORDS_PER_TESTS = 5
@@ -39,19 +41,17 @@ def pair_features(asked: pd.DataFrame, facts: Facts) -> pd.DataFrame:
         found |= {name: joined[source] for name, source in NAMED.items() if source in joined}
     found |= _packages(asked, facts)
     since = {}
-    places = facts.paths.str.rpartition("/")[0], facts.paths.map(_suffix)
-    for kind, place in (("file", facts.paths), ("folder", places[0]), ("suffix", places[1])):
-        joined = _cofailures(asked, facts, pd.Series(pd.factorize(place)[0]))
+    files = facts.files.assign(file=facts.files["line"], asked_file=facts.files["asked_line"])
+    for kind, place in (("folder", facts.paths.str.rpartition("/")[0]), ("suffix", facts.paths.map(suffix))):
+        files[kind] = files[f"asked_{kind}"] = pd.factorize(place)[0][files["path"]]
+    for kind in ("file", "folder", "suffix"):
+        joined = _cofailures(asked, facts, files.assign(place=files[kind], asked_place=files[f"asked_{kind}"]))
         found[f"cofailure_{kind}_rate"] = joined["rate"]
         if kind == "file":
             found |= {"cofailure_mean_rate": joined["mean_rate"], "cofailure_count": joined["failures"]}
         if kind != "suffix":
             since[f"since_cofailure_{kind}_s"] = joined["since_us"] / 1e6
     return pd.DataFrame(found).fillna(0).where(has_files).assign(**since)
-
-
-def _suffix(path: str) -> str:
-    return path.rpartition(".")[2] if "." in path else ""
 
 
 def _exploded(texts: Iterable[str], parts: Callable[[str], Iterable[object]]) -> tuple[np.ndarray, list[object]]:
@@ -169,28 +169,32 @@ def _leading(package: str) -> list[str]:
     return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
-def _cofailures(asked: pd.DataFrame, facts: Facts, place: pd.Series) -> pd.DataFrame:
-    """How often a test failed in known runs that touched files, folders, ... (`place` by path) like those changed."""
-    files = facts.files.assign(place=place.to_numpy()[facts.files["path"]])
+def _cofailures(asked: pd.DataFrame, facts: Facts, files: pd.DataFrame) -> pd.DataFrame:
+    """How often a test failed in known runs that touched files, folders, ... (`place`) like those changed."""
     touch = files.loc[files["is_telling"], ["run_no", "known_us", "place"]].drop_duplicates()
     touch = touch.sort_values("known_us", kind="stable")
     touches = touch.assign(touches=touch.groupby("place").cumcount() + 1)
-    failed = facts.executions.loc[facts.executions["failed"] == 1, ["run_no", "series"]]
+    failed = facts.executions.loc[facts.executions["failed"] == 1, ["run_no", "line"]]
     failures = failed.merge(touch, on="run_no").sort_values("known_us", kind="stable")
-    failures["failures"] = failures.groupby(["series", "place"]).cumcount() + 1
-    wanted = files[["run_no", "place"]].assign(at_us=files["started_us"]).drop_duplicates()
+    failures["failures"] = failures.groupby(["line", "place"]).cumcount() + 1
+    wanted = (
+        files[["run_no", "asked_place"]]
+        .set_axis(["run_no", "place"], axis=1)
+        .assign(at_us=files["started_us"])
+        .drop_duplicates()
+    )
     before = latest_before(wanted, touches[["place", "known_us", "touches"]], "place")
     before = before[["run_no", "place", "at_us", "touches"]].fillna({"touches": 0})
-    together = failures[["place", "series"]].drop_duplicates()
+    together = failures[["place", "line"]].drop_duplicates()
     queries = before[before["touches"] > 0].merge(together, on="place")
     size = len(facts.series)
-    queries["key"], failures["key"] = (table["place"] * size + table["series"] for table in (queries, failures))
+    queries["key"], failures["key"] = (table["place"] * size + table["line"] for table in (queries, failures))
     found = latest_before(queries, failures[["key", "known_us", "failures"]], "key").dropna(subset="failures")
     found["rate"] = found["failures"] / (found["touches"] + PRIOR_TOUCHES)
     found["since_us"] = found["at_us"] - found["known_us"]
-    pairs = found.groupby(["run_no", "series"], as_index=False).agg(
+    pairs = found.groupby(["run_no", "line"], as_index=False).agg(
         rate=("rate", "max"), failures=("failures", "sum"), since_us=("since_us", "min")
     )
     total = pairs["run_no"].map(before.groupby("run_no")["touches"].sum())
     pairs["mean_rate"] = pairs["failures"] / (total + PRIOR_TOUCHES)
-    return asked[["run_no", "series"]].merge(pairs, on=["run_no", "series"], how="left")
+    return asked[["run_no", "line"]].merge(pairs, on=["run_no", "line"], how="left")

@@ -213,16 +213,16 @@ def _named(
 
 def _rows(engine: Engine) -> dict[str, npt.NDArray[Any]]:
     """Numbers, outcome and duration of the rows asked for, ordered by run and series."""
-    asked = engine.fetch("SELECT query_no, series_no, line_no, failed, duration_s FROM query")
+    asked = engine.fetch("SELECT query_no, series_no, lineage_no, failed, duration_s FROM query")
     order = np.lexsort((asked["series_no"].to_numpy(), asked["query_no"].to_numpy()))
-    rows = {name: asked[name].to_numpy(np.int64)[order] for name in ("query_no", "series_no", "line_no")}
+    rows = {name: asked[name].to_numpy(np.int64)[order] for name in ("query_no", "series_no", "lineage_no")}
     groups = engine.fetch(
         "SELECT s.variant_no, s.test_no, t.package_no FROM series AS s "
         "JOIN test_package AS t ON t.test_no = s.test_no ORDER BY s.series_no"
     )
     for name in ("variant_no", "test_no", "package_no"):
         rows[name] = groups[name].to_numpy(np.int64)[rows["series_no"] - 1]
-    rows["line_test_no"] = groups["test_no"].to_numpy(np.int64)[rows["line_no"] - 1]
+    rows["lineage_test_no"] = groups["test_no"].to_numpy(np.int64)[rows["lineage_no"] - 1]
     return rows | {name: asked[name].to_numpy(np.float64, na_value=np.nan)[order] for name in ("failed", "duration_s")}
 
 

@@ -190,8 +190,8 @@ def _store_ownership(engine: Engine) -> None:
     running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
     engine.store(
         "author_touch",
-        "SELECT DISTINCT f.file_no, f.run_no, f.known_us, r.author_id FROM run_file AS f JOIN run AS r ON r.run_no = f.run_no "
-        "WHERE r.author_id IS NOT NULL",
+        "SELECT DISTINCT f.file_no, f.run_no, f.known_us, r.author_id "
+        "FROM run_file AS f JOIN run AS r ON r.run_no = f.run_no WHERE r.author_id IS NOT NULL",
     )
     engine.store(
         "author_state",

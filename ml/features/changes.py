@@ -20,8 +20,8 @@ PARTS = (
         absent="0",
     ),
     Part(
-        key="line_no",
-        source="(SELECT c.query_no, f.line_no FROM run_context AS c "
+        key="lineage_no",
+        source="(SELECT c.query_no, f.lineage_no FROM run_context AS c "
         "JOIN failure_place AS f ON f.run_no = c.change_run_no) AS f",
         at="f",
         columns={"is_failing_in_change": "1"},
@@ -74,14 +74,14 @@ def _store_touches(engine: Engine, context: Context) -> None:
     engine.store(
         "run_file",
         f"""
-        SELECT r.run_no, r.known_us, COALESCE(l.line_no, p.path_no) AS file_no, p.folder_no, p.suffix_no,
+        SELECT r.run_no, r.known_us, COALESCE(l.lineage_no, p.path_no) AS file_no, p.folder_no, p.suffix_no,
             COUNT(*) OVER (PARTITION BY r.run_no) <= {context.max_files} AND NOT COALESCE(o.is_outage, TRUE)
                 AS is_telling
         FROM (SELECT DISTINCT run_id, path FROM changed_files) AS c
         JOIN run AS r ON r.run_id = c.run_id
         JOIN path_part AS p ON p.path = c.path
         LEFT JOIN run_result AS o ON o.run_no = r.run_no
-        {lineage.joined("file_line", "path_no", "p.path_no", "r.known_us")}
+        {lineage.joined("file_lineage", "path_no", "p.path_no", "r.known_us")}
         """,
     )
     engine.store(
@@ -99,10 +99,10 @@ def _store_size(engine: Engine) -> None:
     engine.store(
         "touched_file",
         f"""
-        SELECT q.query_no, r.at_us, p.path_no, COALESCE(l.line_no, p.path_no) AS file_no, p.folder_no, p.suffix_no,
+        SELECT q.query_no, r.at_us, p.path_no, COALESCE(l.lineage_no, p.path_no) AS file_no, p.folder_no, p.suffix_no,
             p.module_no, p.kind, q.added, q.deleted
         FROM query_file AS q JOIN query_run AS r ON r.query_no = q.query_no JOIN path_part AS p ON p.path = q.path
-        {lineage.joined_before("file_line", "path_no", "p.path_no", "r.at_us")}
+        {lineage.joined_before("file_lineage", "path_no", "p.path_no", "r.at_us")}
         """,
     )
     for name, back in (("churn_now", 0), ("churn_then", 30 * DAY_US)):

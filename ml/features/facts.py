@@ -5,6 +5,7 @@ Tables made here (integers stand for names, so that joins are cheap; no number d
 - ``run``: one row per run: run_no (order of start, then run_id), started_us, known_us, change_key, author_id.
 - ``series``: one row per (variant, test_id): series_no, variant_no, test_no.
 - ``execution``: one row per (series_no, run_no): failed (0/1), duration_ms, known_us. Skipped results are left out.
+- ``variant_run``: the runs of each variant, numbered in the order of becoming known.
 - ``run_result``: one row per run with results: results and failures known after it, is_outage.
 - ``query_run``, ``query``: the runs and rows asked for; ``at_us`` is the moment before which facts count.
 - ``drawn_run``: run_no and weight, where a bound on the rows leaves only some runs to be asked for.
@@ -22,7 +23,7 @@ from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.features.sampling import drawn_runs
 from ml.spec import EPOCH, TRUNKS, Interval
 
-LINE = "COALESCE(l.line_no, e.series_no)"
+LINE = "COALESCE(l.lineage_no, e.series_no)"
 DESCRIPTION = ("event", "branch", "workflow", "change_id", "author_id")
 
 
@@ -53,12 +54,12 @@ def prepare_failures(engine: Engine, queries: Queries, context: Context) -> None
     engine.store(
         "query",
         f"""
-        SELECT q.query_no, q.at_us, e.series_no, {LINE} AS line_no, s.variant_no, s.test_no,
+        SELECT q.query_no, q.at_us, e.series_no, {LINE} AS lineage_no, s.variant_no, s.test_no,
             CAST(NULL AS INTEGER) AS failed, e.duration_s
         FROM execution AS e
         JOIN query_run AS q ON q.run_no = e.run_no
         JOIN series AS s ON s.series_no = e.series_no
-        {lineage.joined_before("test_line", "series_no", "e.series_no", "q.at_us")}
+        {lineage.joined_before("test_lineage", "series_no", "e.series_no", "q.at_us")}
         WHERE e.failed = 1
         """,
     )
@@ -228,11 +229,11 @@ def _store_training_queries(engine: Engine) -> None:
     engine.store(
         "query",
         f"""
-        SELECT q.query_no, q.at_us, e.series_no, {LINE} AS line_no, s.variant_no, s.test_no, e.failed, e.duration_s
+        SELECT q.query_no, q.at_us, e.series_no, {LINE} AS lineage_no, s.variant_no, s.test_no, e.failed, e.duration_s
         FROM execution AS e
         JOIN query_run AS q ON q.run_no = e.run_no
         JOIN series AS s ON s.series_no = e.series_no
-        {lineage.joined_before("test_line", "series_no", "e.series_no", "q.at_us")}
+        {lineage.joined_before("test_lineage", "series_no", "e.series_no", "q.at_us")}
         """,
     )
 
@@ -290,12 +291,12 @@ def _store_alive_queries(engine: Engine, context: Context) -> None:
     engine.store(
         "query",
         f"""
-        SELECT t.query_no, t.at_us, t.series_no, COALESCE(l.line_no, t.series_no) AS line_no, t.variant_no, t.test_no,
-            CAST(NULL AS INTEGER) AS failed, CAST(NULL AS DOUBLE) AS duration_s
+        SELECT t.query_no, t.at_us, t.series_no, COALESCE(l.lineage_no, t.series_no) AS lineage_no, t.variant_no,
+            t.test_no, CAST(NULL AS INTEGER) AS failed, CAST(NULL AS DOUBLE) AS duration_s
         FROM (SELECT q.*, f.n FROM {engine.latest_before("series_last", "asked", ["series_no"])}) AS t
         JOIN (SELECT q.*, f.n FROM {engine.latest_before("variant_last", "asked_variant", ["variant_no"])}) AS v
             ON v.query_no = t.query_no AND v.variant_no = t.variant_no
-        {lineage.joined_before("test_line", "series_no", "t.series_no", "t.at_us")}
+        {lineage.joined_before("test_lineage", "series_no", "t.series_no", "t.at_us")}
         WHERE v.n - t.n < {context.alive_runs}
         """,
     )

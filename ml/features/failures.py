@@ -27,7 +27,7 @@ PARTS = (
     _share_of_failures("flaky", "flaky_before"),
     _share_of_failures("lone", "lone_before"),
     Part(
-        key="line_test_no",
+        key="lineage_test_no",
         source="test_flaky_before AS f",
         at="f",
         columns={"test_flaky_failures_count": "COALESCE(f.n, 0)"},
@@ -68,26 +68,26 @@ def _store_flaky(engine: Engine) -> None:
     engine.store(
         "shown",
         f"""
-        SELECT s.series_no, COALESCE(l.line_no, s.series_no) AS line_no, r.run_no, r.known_us, c.commit_sha,
+        SELECT s.series_no, COALESCE(l.lineage_no, s.series_no) AS lineage_no, r.run_no, r.known_us, c.commit_sha,
             MAX(CASE WHEN t.outcome IN ('failed', 'error') THEN 1 ELSE 0 END) AS failed,
             MAX(CASE WHEN t.outcome = 'passed' THEN 1 ELSE 0 END) AS passed
         FROM test_results AS t
         JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
         JOIN run AS r ON r.run_id = t.run_id
         JOIN (SELECT run_id, MAX(commit_sha) AS commit_sha FROM runs GROUP BY run_id) AS c ON c.run_id = t.run_id
-        {joined("test_line", "series_no", "s.series_no", "r.known_us")}
+        {joined("test_lineage", "series_no", "s.series_no", "r.known_us")}
         WHERE t.outcome <> 'skipped' AND s.series_no IN (
-            SELECT series_no FROM query UNION SELECT line_no FROM query UNION SELECT series_no FROM test_line)
-        GROUP BY s.series_no, l.line_no, r.run_no, r.known_us, c.commit_sha
+            SELECT series_no FROM query UNION SELECT lineage_no FROM query UNION SELECT series_no FROM test_lineage)
+        GROUP BY s.series_no, l.lineage_no, r.run_no, r.known_us, c.commit_sha
         """,
     )
     engine.store(
         "flaky",
         """
-        SELECT f.line_no, t.test_no AS line_test_no,
+        SELECT f.lineage_no, t.test_no AS lineage_test_no,
             CASE WHEN f.passed = 1 OR p.known_us < f.known_us THEN f.known_us ELSE p.known_us END AS known_us
         FROM shown AS f
-        JOIN series AS t ON t.series_no = f.line_no
+        JOIN series AS t ON t.series_no = f.lineage_no
         LEFT JOIN (SELECT series_no, commit_sha, MIN(known_us) AS known_us FROM shown
                    WHERE passed = 1 GROUP BY series_no, commit_sha) AS p
             ON p.series_no = f.series_no AND p.commit_sha = f.commit_sha
@@ -95,26 +95,26 @@ def _store_flaky(engine: Engine) -> None:
         """,
     )
     engine.store(
-        "line_test_key",
-        "SELECT DISTINCT q.query_no, q.at_us, s.test_no AS line_test_no "
-        "FROM query AS q JOIN series AS s ON s.series_no = q.line_no",
+        "lineage_test_key",
+        "SELECT DISTINCT q.query_no, q.at_us, s.test_no AS lineage_test_no "
+        "FROM query AS q JOIN series AS s ON s.series_no = q.lineage_no",
     )
-    _store_count(engine, "flaky_before", "flaky", ("query", "line_no"))
-    _store_count(engine, "test_flaky_before", "flaky", ("line_test_key", "line_test_no"))
+    _store_count(engine, "flaky_before", "flaky", ("query", "lineage_no"))
+    _store_count(engine, "test_flaky_before", "flaky", ("lineage_test_key", "lineage_test_no"))
 
 
 def _store_lone(engine: Engine) -> None:
-    order = "PARTITION BY line_no ORDER BY n"
+    order = "PARTITION BY lineage_no ORDER BY n"
     engine.store(
         "lone_failure",
         f"""
-        SELECT line_no, next_us AS known_us
-        FROM (SELECT line_no, failed, previous, LEAD(failed) OVER ({order}) AS next,
+        SELECT lineage_no, next_us AS known_us
+        FROM (SELECT lineage_no, failed, previous, LEAD(failed) OVER ({order}) AS next,
                   LEAD(known_us) OVER ({order}) AS next_us FROM numbered)
         WHERE failed = 1 AND previous = 0 AND next = 0
         """,
     )
-    _store_count(engine, "lone_before", "lone_failure", ("query", "line_no"))
+    _store_count(engine, "lone_before", "lone_failure", ("query", "lineage_no"))
 
 
 def _store_count(engine: Engine, name: str, facts: str, asked: tuple[str, str]) -> None:

@@ -1,19 +1,19 @@
 """Which names are one test, and which paths one file: what was renamed or moved keeps its history.
 
-A line is what stays one test (or file) under changing names; it has the number of its first name. Tables made here,
-for names that have a predecessor only: ``test_line`` (series_no, line_no) and ``file_line`` (path_no, line_no), each
-with the moments ``from_us`` and ``until_us`` between which the name stands for that line; else it stands for itself.
-A fact known at a moment belongs to the line that its name stood for then, and never changes it; a question belongs to
-the line as known strictly before it. So a line is decided by what was known, and later runs change no earlier row.
+A lineage is what stays one test (or file) under changing names; it has the number of its first name. Tables made here,
+for names that have a predecessor only: ``test_lineage`` (series_no, lineage_no) and ``file_lineage`` (path_no,
+lineage_no), each with the moments ``from_us`` and ``until_us`` between which the name stands for that lineage; else it
+stands for itself. A fact belongs to what its name stood for when it became known, for good; a question belongs to what
+its name stands for by what was known strictly before. So later runs change no earlier row.
 
 A test inherits in the first run that executed it, from the only test that
 (1) ran in the last `RECENT_RUNS` runs of its variant, and in no run together with the new one;
 (2) has the same title in another package of the same variant; or is the same test on another variant, which took part
 in that run without it (moved to another job); and
-(3) left its line to nobody before. Once both run in one run they are two tests, and the new one starts over.
+(3) left its history to nobody before. Once both run in one run they are two tests, and the new one starts over.
 
 A file inherits in the first run that touched its path, from the only path of the same file name which the change
-deletes (or renames: its lines are null), and which left its line to nobody before.
+deletes (or renames: its lines are null), and which left its history to nobody before.
 """
 
 import pandas as pd
@@ -37,16 +37,16 @@ ONLY_CLAIM = """
 
 
 def store_tests(engine: Engine) -> None:
-    """Create ``test_line``; the facts are there."""
+    """Create ``test_lineage``; the facts are there."""
     _store_kin(engine)
     _store_candidates(engine)
     engine.register_frame(
-        "test_line", line_table("series_no", engine.fetch(ONLY_CLAIM.format(candidates="test_candidate")))
+        "test_lineage", lineage_table("series_no", engine.fetch(ONLY_CLAIM.format(candidates="test_candidate")))
     )
 
 
 def store_files(engine: Engine) -> None:
-    """Create ``file_line``; the facts and ``path_part`` are there."""
+    """Create ``file_lineage``; the facts and ``path_part`` are there."""
     engine.store(
         "change_file",
         """
@@ -68,32 +68,33 @@ def store_files(engine: Engine) -> None:
         """,
     )
     engine.register_frame(
-        "file_line", line_table("path_no", engine.fetch(ONLY_CLAIM.format(candidates="file_candidate")))
+        "file_lineage", lineage_table("path_no", engine.fetch(ONLY_CLAIM.format(candidates="file_candidate")))
     )
 
 
 def joined(table: str, key: str, fact: str, moment: str) -> str:
-    """LEFT JOIN of the line ``l`` that a fact's name stood for when it became known."""
+    """LEFT JOIN of the lineage ``l`` that a fact's name stood for when it became known."""
     return f"LEFT JOIN {table} AS l ON l.{key} = {fact} AND l.from_us <= {moment} AND {moment} < l.until_us"
 
 
 def joined_before(table: str, key: str, asked: str, moment: str) -> str:
-    """LEFT JOIN of the line ``l`` that a name stands for, by facts known strictly before the question."""
+    """LEFT JOIN of the lineage ``l`` that a name stands for, by facts known strictly before the question."""
     return f"LEFT JOIN {table} AS l ON l.{key} = {asked} AND l.from_us < {moment} AND {moment} <= l.until_us"
 
 
-def line_table(key: str, links: pd.DataFrame) -> pa.Table:
-    """Columns `key`, line_no, from_us, until_us, out of links: heir, before, since_us, until_us.
+def lineage_table(key: str, links: pd.DataFrame) -> pa.Table:
+    """Columns `key`, lineage_no, from_us, until_us, out of links: heir, before, since_us, until_us.
 
     A predecessor may have one of its own; what it stood for, piece by piece, is what its heir stands for.
     """
     pieces: dict[int, list[Piece]] = {}
-    ordered = links.sort_values("since_us", kind="stable").astype("int64")
-    for link in ordered.itertuples():
-        earlier = pieces.get(link.before, [])
-        pieces[link.heir] = _inherited(earlier, link.before, link.since_us, link.until_us)
+    ordered = links.sort_values("since_us", kind="stable")
+    values = (ordered[name].astype("int64").tolist() for name in ("heir", "before", "since_us", "until_us"))
+    for heir, before, since, until in zip(*values, strict=True):
+        pieces[heir] = _inherited(pieces.get(before, []), before, since, until)
     rows = [(name, line, start, end) for name, found in pieces.items() for start, end, line in found]
-    types = pa.schema([(key, pa.int32()), ("line_no", pa.int32()), ("from_us", pa.int64()), ("until_us", pa.int64())])
+    numbers, moments = (key, "lineage_no"), ("from_us", "until_us")
+    types = pa.schema([*((name, pa.int32()) for name in numbers), *((name, pa.int64()) for name in moments)])
     columns = zip(*rows, strict=True) if rows else ([], [], [], [])
     return pa.table([pa.array(column, kind) for column, kind in zip(columns, types.types, strict=True)], schema=types)
 

@@ -10,7 +10,7 @@ from ml.features.queries import Engine
 from ml.features.test_history import store_failures_by
 
 PRIOR_RUNS = 2
-GROUPS = {"test": "line_test_no", "package": "package_no", "variant": "variant_no"}
+GROUPS = {"test": "lineage_test_no", "package": "package_no", "variant": "variant_no"}
 
 
 def _part(name: str, key: str, **more: str) -> Part:
@@ -22,7 +22,7 @@ def _part(name: str, key: str, **more: str) -> Part:
 
 
 PARTS = (
-    _part("test", "line_test_no", variants_count="n.results"),
+    _part("test", "lineage_test_no", variants_count="n.results"),
     _part("package", "package_no", package_new_failures_count="n.new_failures"),
     _part(
         "variant", "variant_no", variant_new_failures_count="n.new_failures", variant_recoveries_count="n.recoveries"
@@ -42,9 +42,9 @@ def prepare(engine: Engine) -> None:
     engine.store(
         "placed",
         """
-        SELECT n.run_no, n.known_us, t.test_no AS line_test_no, s.variant_no, g.package_no, n.failed,
+        SELECT n.run_no, n.known_us, t.test_no AS lineage_test_no, s.variant_no, g.package_no, n.failed,
             COALESCE(n.new_failure, 0) AS new_failure, COALESCE(n.recovery, 0) AS recovery
-        FROM numbered AS n JOIN series AS s ON s.series_no = n.series_no JOIN series AS t ON t.series_no = n.line_no
+        FROM numbered AS n JOIN series AS s ON s.series_no = n.series_no JOIN series AS t ON t.series_no = n.lineage_no
         JOIN test_package AS g ON g.test_no = s.test_no
         """,
     )
@@ -69,11 +69,11 @@ def _store_group(engine: Engine, name: str, key: str) -> None:
         WHERE is_latest
         """,
     )
-    asked = {"test": "t.test_no AS line_test_no", "package": "g.package_no", "variant": "q.variant_no"}[name]
+    asked = {"test": "t.test_no AS lineage_test_no", "package": "g.package_no", "variant": "q.variant_no"}[name]
     engine.store(
         "group_key",
         f"SELECT DISTINCT q.query_no, q.at_us, {asked} FROM query AS q "
-        "JOIN series AS t ON t.series_no = q.line_no JOIN test_package AS g ON g.test_no = q.test_no",
+        "JOIN series AS t ON t.series_no = q.lineage_no JOIN test_package AS g ON g.test_no = q.test_no",
     )
     engine.store(
         f"{name}_before",

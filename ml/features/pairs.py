@@ -55,16 +55,16 @@ PARTS = (
     ),
     _pairs(
         "cofailure_file",
-        "line_no",
+        "lineage_no",
         cofailure_file_rate="p.rate",
         cofailure_mean_rate="p.mean_rate",
         cofailure_count="p.failures",
     ),
-    _pairs("cofailure_folder", "line_no", cofailure_folder_rate="p.rate"),
-    _pairs("cofailure_suffix", "line_no", cofailure_suffix_rate="p.rate"),
+    _pairs("cofailure_folder", "lineage_no", cofailure_folder_rate="p.rate"),
+    _pairs("cofailure_suffix", "lineage_no", cofailure_suffix_rate="p.rate"),
     *(
         Part(
-            key="line_no",
+            key="lineage_no",
             source=f"cofailure_{kind} AS p",
             at="p",
             columns={f"since_cofailure_{kind}_s": "p.since_us / 1e6"},
@@ -292,9 +292,9 @@ def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
     engine.store(
         "failed_touches",
         f"""
-        SELECT line_no, {key}, known_us, SUM(n) OVER (PARTITION BY line_no, {key} {running}) AS n
-        FROM (SELECT p.line_no, t.{key}, t.known_us, COUNT(*) AS n
-              FROM failure_place AS p JOIN touch AS t ON t.run_no = p.run_no GROUP BY p.line_no, t.{key}, t.known_us)
+        SELECT lineage_no, {key}, known_us, SUM(n) OVER (PARTITION BY lineage_no, {key} {running}) AS n
+        FROM (SELECT p.lineage_no, t.{key}, t.known_us, COUNT(*) AS n
+              FROM failure_place AS p JOIN touch AS t ON t.run_no = p.run_no GROUP BY p.lineage_no, t.{key}, t.known_us)
         """,
     )
     engine.store("touch_key", f"SELECT DISTINCT query_no, at_us, {key} FROM touched_file")
@@ -305,20 +305,20 @@ def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
     )
     engine.store(
         "failed_key",
-        f"SELECT t.query_no, t.at_us, t.{key}, t.touches, k.line_no FROM touches_before AS t "
-        f"JOIN (SELECT DISTINCT {key}, line_no FROM failed_touches) AS k ON k.{key} = t.{key} WHERE t.touches > 0",
+        f"SELECT t.query_no, t.at_us, t.{key}, t.touches, k.lineage_no FROM touches_before AS t "
+        f"JOIN (SELECT DISTINCT {key}, lineage_no FROM failed_touches) AS k ON k.{key} = t.{key} WHERE t.touches > 0",
     )
     engine.store(
         f"cofailure_{kind}",
         f"""
-        SELECT c.query_no, c.line_no, MAX(c.n / CAST(c.touches + {PRIOR_TOUCHES} AS DOUBLE)) AS rate,
+        SELECT c.query_no, c.lineage_no, MAX(c.n / CAST(c.touches + {PRIOR_TOUCHES} AS DOUBLE)) AS rate,
             SUM(c.n) AS failures, MIN(c.at_us - c.known_us) AS since_us,
             SUM(c.n) / CAST(MAX(a.touches) + {PRIOR_TOUCHES} AS DOUBLE) AS mean_rate
-        FROM (SELECT q.query_no, q.line_no, q.touches, q.at_us, f.n, f.known_us
-              FROM {engine.latest_before("failed_touches", "failed_key", [key, "line_no"])}
+        FROM (SELECT q.query_no, q.lineage_no, q.touches, q.at_us, f.n, f.known_us
+              FROM {engine.latest_before("failed_touches", "failed_key", [key, "lineage_no"])}
               WHERE f.n IS NOT NULL) AS c
         JOIN (SELECT query_no, SUM(touches) AS touches FROM touches_before GROUP BY query_no) AS a
             ON a.query_no = c.query_no
-        GROUP BY c.query_no, c.line_no
+        GROUP BY c.query_no, c.lineage_no
         """,
     )

@@ -1,6 +1,6 @@
 """How a test behaved before: counts, rates, decays, streaks, age and durations per (variant, test_id).
 
-A renamed test keeps its history: all is counted per line (`ml.features.lineage`).
+A renamed test keeps its history: all is counted per lineage (`ml.features.lineage`).
 
 Form: one running state per execution, numbered by when it became known; each query takes the state after the
 latest execution known strictly before it. Everything that is summed is an integer, so that no result depends on
@@ -65,7 +65,7 @@ def _store_states(engine: Engine) -> None:
     a sort. ``failures`` and ``flips`` (changes of outcome) are counted so, windows are differences of them, and as
     flips take turns, new failures less recoveries are the last outcome less the first.
     """
-    order = "PARTITION BY line_no ORDER BY known_us, run_no, series_no"
+    order = "PARTITION BY lineage_no ORDER BY known_us, run_no, series_no"
     engine.store(
         "numbered",
         f"""
@@ -73,32 +73,32 @@ def _store_states(engine: Engine) -> None:
             CASE WHEN previous = 1 THEN 1 - failed END AS recovery,
             CASE WHEN failed = 1 THEN nth ELSE n - nth END AS failures
         FROM (
-            SELECT line_no, series_no, run_no, known_us, failed, duration_ms,
+            SELECT lineage_no, series_no, run_no, known_us, failed, duration_ms,
                 CAST(ROW_NUMBER() OVER ({order}) AS INTEGER) AS n,
-                CAST(ROW_NUMBER() OVER (PARTITION BY line_no, failed ORDER BY known_us, run_no, series_no) AS INTEGER)
-                    AS nth,
+                CAST(ROW_NUMBER() OVER (PARTITION BY lineage_no, failed ORDER BY known_us, run_no, series_no)
+                    AS INTEGER) AS nth,
                 LAG(failed) OVER ({order}) AS previous,
                 COALESCE(LEAD(known_us) OVER ({order}) > known_us, TRUE) AS is_latest,
                 FIRST_VALUE(known_us) OVER ({order}) AS first_us, FIRST_VALUE(failed) OVER ({order}) AS first_failed,
                 AVG(duration_ms) OVER ({order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS mean_duration_ms
-            FROM (SELECT e.*, COALESCE(l.line_no, e.series_no) AS line_no
-                  FROM execution AS e {joined("test_line", "series_no", "e.series_no", "e.known_us")}))
+            FROM (SELECT e.*, COALESCE(l.lineage_no, e.series_no) AS lineage_no
+                  FROM execution AS e {joined("test_lineage", "series_no", "e.series_no", "e.known_us")}))
         """,
     )
     flip = "CASE WHEN failed <> previous THEN 1 ELSE 0 END"
     engine.store(
         "flipped",
         f"""
-        SELECT line_no, n, failed, failures, first_failed, CASE WHEN is_flip = 1 THEN nth ELSE n - nth END AS flips
-        FROM (SELECT *, CAST(ROW_NUMBER() OVER (PARTITION BY line_no, is_flip ORDER BY n) AS INTEGER) AS nth
-              FROM (SELECT line_no, n, failed, failures, first_failed, {flip} AS is_flip FROM numbered))
+        SELECT lineage_no, n, failed, failures, first_failed, CASE WHEN is_flip = 1 THEN nth ELSE n - nth END AS flips
+        FROM (SELECT *, CAST(ROW_NUMBER() OVER (PARTITION BY lineage_no, is_flip ORDER BY n) AS INTEGER) AS nth
+              FROM (SELECT lineage_no, n, failed, failures, first_failed, {flip} AS is_flip FROM numbered))
         """,
     )
-    ago = "OVER (PARTITION BY line_no ORDER BY n)"
+    ago = "OVER (PARTITION BY lineage_no ORDER BY n)"
     engine.store(
         "rates",
         f"""
-        SELECT line_no, n, {_rate("failures", "n")} AS failure_rate,
+        SELECT lineage_no, n, {_rate("failures", "n")} AS failure_rate,
             {_rate("failures - failures_5", "LEAST(n, 5)")} AS failure_rate_5,
             {_rate("failures - failures_10", "LEAST(n, 10)")} AS failure_rate_10,
             {_rate("failures - failures_30", "LEAST(n, 30)")} AS failure_rate_30,
@@ -130,12 +130,13 @@ def _new_failures(flips: str, failed: str) -> str:
 
 def _store_history(engine: Engine) -> None:
     """Which state a query may see is found with numbers alone; only then the state is joined."""
-    latest = "(SELECT line_no, known_us, n FROM numbered WHERE is_latest)"
-    engine.store("query_7d", f"SELECT query_no, series_no, line_no, at_us - {7 * DAY_US} AS at_us FROM query")
+    latest = "(SELECT lineage_no, known_us, n FROM numbered WHERE is_latest)"
+    engine.store("query_7d", f"SELECT query_no, series_no, lineage_no, at_us - {7 * DAY_US} AS at_us FROM query")
     for name, queries in (("before", "query"), ("before_7d", "query_7d")):
         engine.store(
             name,
-            f"SELECT q.query_no, q.series_no, q.line_no, f.n FROM {engine.latest_before(latest, queries, ['line_no'])}",
+            "SELECT q.query_no, q.series_no, q.lineage_no, f.n "
+            f"FROM {engine.latest_before(latest, queries, ['lineage_no'])}",
         )
     averages = ", ".join(f"COALESCE(l.{name} * POWER({keep}, s.n - l.n), 0) AS {name}" for name, keep in KEEP.items())
     engine.store(
@@ -147,11 +148,11 @@ def _store_history(engine: Engine) -> None:
             w.failures AS failures_before_7d, l.n AS failure_n, l.known_us AS failure_us, l.streak, {averages}
         FROM before AS b
         JOIN query_run AS q ON q.query_no = b.query_no
-        LEFT JOIN numbered AS s ON s.line_no = b.line_no AND s.n = b.n
-        LEFT JOIN rates AS r ON r.line_no = b.line_no AND r.n = b.n
+        LEFT JOIN numbered AS s ON s.lineage_no = b.lineage_no AND s.n = b.n
+        LEFT JOIN rates AS r ON r.lineage_no = b.lineage_no AND r.n = b.n
         JOIN before_7d AS d ON d.query_no = b.query_no AND d.series_no = b.series_no
-        LEFT JOIN numbered AS w ON w.line_no = d.line_no AND w.n = d.n
-        LEFT JOIN failure AS l ON l.line_no = s.line_no AND l.nth = s.failures
+        LEFT JOIN numbered AS w ON w.lineage_no = d.lineage_no AND w.n = d.n
+        LEFT JOIN failure AS l ON l.lineage_no = s.lineage_no AND l.nth = s.failures
         """,
     )
 
@@ -165,14 +166,14 @@ def _store_failures(engine: Engine) -> None:
     """
     engine.store(
         "failure_place",
-        "SELECT line_no, run_no, known_us, n, failures AS nth, "
-        "ROW_NUMBER() OVER (PARTITION BY line_no, n - failures ORDER BY n) AS streak FROM numbered WHERE failed = 1",
+        "SELECT lineage_no, run_no, known_us, n, failures AS nth, "
+        "ROW_NUMBER() OVER (PARTITION BY lineage_no, n - failures ORDER BY n) AS streak FROM numbered WHERE failed = 1",
     )
     for name in KEEP:
         engine.store(f"failure_{name}", _block_sums(name))
         engine.store(
             f"block_{name}",
-            f"SELECT line_no, block, MAX(total) AS total FROM failure_{name} GROUP BY line_no, block",
+            f"SELECT lineage_no, block, MAX(total) AS total FROM failure_{name} GROUP BY lineage_no, block",
         )
     engine.store(
         "failure",
@@ -187,16 +188,16 @@ def _block_sums(name: str) -> str:
     place = f"MOD(n - 1, {BLOCK[name]})"
     weight = f"CAST(POWER({1 / KEEP[name]!r}, place) * {SCALE!r} AS DECIMAL(38, 0))"
     return f"""
-        SELECT line_no, n, block, place, SUM({weight})
-            OVER (PARTITION BY line_no, block ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total
-        FROM (SELECT line_no, n, {place} AS place, (n - 1 - {place}) / {BLOCK[name]} AS block FROM failure_place)
+        SELECT lineage_no, n, block, place, SUM({weight})
+            OVER (PARTITION BY lineage_no, block ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total
+        FROM (SELECT lineage_no, n, {place} AS place, (n - 1 - {place}) / {BLOCK[name]} AS block FROM failure_place)
         """
 
 
 def _average_joins(name: str) -> str:
     return (
-        f"JOIN failure_{name} AS f_{name} ON f_{name}.line_no = p.line_no AND f_{name}.n = p.n "
-        f"LEFT JOIN block_{name} AS b_{name} ON b_{name}.line_no = p.line_no "
+        f"JOIN failure_{name} AS f_{name} ON f_{name}.lineage_no = p.lineage_no AND f_{name}.n = p.n "
+        f"LEFT JOIN block_{name} AS b_{name} ON b_{name}.lineage_no = p.lineage_no "
         f"AND b_{name}.block = f_{name}.block - 1 "
     )
 
@@ -221,25 +222,25 @@ def store_failures_by(engine: Engine, name: str, key: str, among: str = "TRUE") 
     engine.store(
         f"{name}_failure",
         f"""
-        SELECT {key}, line_no, known_us, SUM(failures) OVER (PARTITION BY {key}, line_no ORDER BY known_us
+        SELECT {key}, lineage_no, known_us, SUM(failures) OVER (PARTITION BY {key}, lineage_no ORDER BY known_us
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS failures
-        FROM (SELECT r.{key}, p.line_no, p.known_us, COUNT(*) AS failures
+        FROM (SELECT r.{key}, p.lineage_no, p.known_us, COUNT(*) AS failures
               FROM failure_place AS p JOIN run_result AS r ON r.run_no = p.run_no
-              WHERE r.{key} IS NOT NULL AND {among} GROUP BY r.{key}, p.line_no, p.known_us)
+              WHERE r.{key} IS NOT NULL AND {among} GROUP BY r.{key}, p.lineage_no, p.known_us)
         """,
     )
     engine.store(
         f"{name}_query",
         f"""
-        SELECT q.query_no, q.at_us, q.series_no, q.line_no, r.{key}
+        SELECT q.query_no, q.at_us, q.series_no, q.lineage_no, r.{key}
         FROM query AS q JOIN query_run AS r ON r.query_no = q.query_no
-        JOIN (SELECT DISTINCT {key}, line_no FROM {name}_failure) AS k
-            ON k.{key} = r.{key} AND k.line_no = q.line_no
+        JOIN (SELECT DISTINCT {key}, lineage_no FROM {name}_failure) AS k
+            ON k.{key} = r.{key} AND k.lineage_no = q.lineage_no
         """,
     )
     engine.store(
         f"{name}_failure_before",
         "SELECT q.query_no, q.series_no, f.failures "
-        f"FROM {engine.latest_before(f'{name}_failure', f'{name}_query', [key, 'line_no'])} "
+        f"FROM {engine.latest_before(f'{name}_failure', f'{name}_query', [key, 'lineage_no'])} "
         "WHERE f.failures IS NOT NULL",
     )

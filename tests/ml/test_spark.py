@@ -93,7 +93,7 @@ def test_the_latest_fact_before_a_query_is_strictly_earlier(spark: Engine) -> No
 @pytest.mark.parametrize("make", [build, build_failures, build_runs])
 def test_both_engines_give_the_same_frame(spark: Engine, make: Build) -> None:
     """To the last bit, but for averages whose weights are powers in floating point: within 1e-12."""
-    history = random_labels_history(seed=3, runs_count=20)
+    history = random_labels_history(seed=3, runs_count=36)
     with open_engine("duckdb", threads=1) as duckdb:
         expected, found = (frame_of(engine, make, history) for engine in (duckdb, spark))
     assert len(expected) > 10

@@ -87,7 +87,10 @@ def calibrate(estimator: Any, features: pd.DataFrame, failed: NDArray[np.bool_],
         A `CalibratedClassifierCV` whose probabilities have the order of the scores.
     """
     base = estimator if hasattr(estimator, "decision_function") else LogOdds(estimator)
-    calibrated = CalibratedClassifierCV(FrozenEstimator(base), method="sigmoid").fit(features, failed)
+    # All rows as one fold: a frozen estimator learns nothing, and folds would want five rows of each outcome.
+    every = np.arange(len(failed))
+    calibrated = CalibratedClassifierCV(FrozenEstimator(base), method="sigmoid", cv=[(every, every)])
+    calibrated.fit(features, failed).set_params(cv=None)
     sigmoid = calibrated.calibrated_classifiers_[0].calibrators[0]  # 1 / (1 + exp(a_ * score + b_))
     if shrinks or sigmoid.a_ > -LEAST_SLOPE:
         slope, intercept = _shrunk(base.decision_function(features), failed)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import build_risk, labels, test_selection
+from experiments import build_risk, flaky_tests, labels, test_selection
 from experiments.histories import data_folder
 from experiments.page import PAGE, write_page
 
@@ -12,6 +12,7 @@ SETS = ("iofrol", "druid", "dune", "ozone", "ozone_gha")
 LARGE = ("zephyr",)
 BUILDS = Path("builds") / "builds.parquet"
 RISKS = ("ozone_gha",)
+TRIAGED = ("ozone", "ozone_gha", "dune")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,6 +45,9 @@ def measure(data: Path, large: bool) -> None:
     sources += [f"--builds={data / BUILDS}"] if (data / BUILDS).exists() else []
     if sources:
         build_risk.main(sources)
+    triaged = [f"--history={data / name}" for name in TRIAGED if (data / name).is_dir()]
+    if triaged:
+        flaky_tests.main(triaged)
 
 
 if __name__ == "__main__":

@@ -96,10 +96,12 @@ def calibrate(
         A `CalibratedClassifierCV` whose probabilities have the order of the scores.
     """
     base = estimator if hasattr(estimator, "decision_function") else LogOdds(estimator)
-    calibrated = CalibratedClassifierCV(FrozenEstimator(base), method="sigmoid")
+    # All rows as one fold: a frozen estimator learns nothing, and folds would want five rows of each outcome.
+    every = np.arange(len(failed))
+    calibrated = CalibratedClassifierCV(FrozenEstimator(base), method="sigmoid", cv=[(every, every)])
     with warnings.catch_warnings():  # that the weights only calibrate, which is what is wanted of a frozen estimator
         warnings.filterwarnings("ignore", message="Since FrozenEstimator does not appear to accept sample_weight")
-        calibrated.fit(features, failed, sample_weight=stands_for)
+        calibrated.fit(features, failed, sample_weight=stands_for).set_params(cv=None)
     sigmoid = calibrated.calibrated_classifiers_[0].calibrators[0]  # 1 / (1 + exp(a_ * score + b_))
     if shrinks or sigmoid.a_ > -LEAST_SLOPE:
         weight = 0.5 ** (np.arange(len(failed))[::-1] / HALF_LIFE)

@@ -141,3 +141,11 @@ def test_a_champion_whose_sigmoid_is_over_probabilities_is_still_served():
     found = training.predict(champion, asked)
     assert found["score"].to_numpy() == pytest.approx(forest.predict_proba(asked)[:, 1])
     assert found["probability"].to_numpy() == pytest.approx(champion.predict_proba(asked)[:, 1])
+
+
+@pytest.mark.parametrize("shrinks", [True, False])
+def test_one_row_of_either_outcome_is_enough(shrinks):
+    model = LogisticRegression().fit(*drawn(500, 1, base=0.5))
+    later = pd.DataFrame({"x": [-1.0, 1.0]})
+    found = calibrate(model, later, np.array([False, True]), shrinks=shrinks).predict_proba(later)[:, 1]
+    assert 0 < found[0] < found[1] < 1

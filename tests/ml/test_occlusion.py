@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
-from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from ml.models import load_model
 from ml.publishing import Explanation, _effects
-from ml.training import occluder, predict
+from ml.training import Heuristic, occluder, predict
+from ml.training.calibration import calibrate
+from ml.training.leaning import Pool
 from ml.training.occlusion import Occluder
 
 NAMES = ["a", "b", "c"]
@@ -35,12 +35,21 @@ def fitted(estimator: Any) -> Any:
     if "scale__n_quantiles" in estimator.get_params():
         estimator.set_params(scale__n_quantiles=50)
     estimator.fit(frame, failed)
-    return CalibratedClassifierCV(FrozenEstimator(estimator), method="sigmoid").fit(frame, failed)
+    return calibrate(estimator, frame, failed, shrinks=False)
 
 
-@pytest.mark.parametrize("name", list(CANDIDATES))
+def leaning() -> Pool:
+    """A model of two parts, one of which sees a single feature."""
+    frame = rows()
+    failed = (frame["a"] > 2.5).to_numpy()
+    parts = [fitted(CANDIDATES["blend"](1, 1)).calibrated_classifiers_[0].estimator.estimator]
+    parts.append(Heuristic("c").fit(frame[["c"]], failed))
+    return Pool(parts, [0.75, 0.25])
+
+
+@pytest.mark.parametrize("name", [*CANDIDATES, "leaning"])
 def test_effects_are_those_of_scoring_every_changed_row_as_a_whole(name: str) -> None:
-    estimator, frame = fitted(CANDIDATES[name](1, 1)), rows()
+    estimator, frame = fitted(leaning() if name == "leaning" else CANDIDATES[name](1, 1)), rows()
     reference = frame.median()
     expected = np.zeros(frame.shape)
     for at, feature in enumerate(NAMES):
@@ -62,7 +71,7 @@ def test_steps_that_mix_columns_are_left_whole() -> None:
     mixing = Pipeline([("impute", SimpleImputer()), ("mix", PCA(2)), ("model", LogisticRegression())])
     estimator = fitted(mixing)
     apart = occluder(estimator, 1)
-    assert apart.steps is None
+    assert [part.steps for part in apart.parts] == [None]
     assert np.array_equal(apart.score(apart.prepare(rows())), predict(estimator, rows())["score"])
 
 

@@ -373,7 +373,9 @@ def test_a_calibration_takes_each_row_for_the_results_that_it_stands_for(frame, 
     repeated = pd.concat([frame, *[frame[calm & (frame["started_at"] >= split.calibrate.start)]] * 49])
     spec = small_spec()
     plain, weighted, copied = (
-        training.predict(training.refit(spec, "linear", rows, split, OPTIONS).estimator, frame)["probability"]
+        training.predict(training.refit(spec, training.Plan("linear"), rows, split, OPTIONS).estimator, frame)[
+            "probability"
+        ]
         for rows in (frame, drawn, repeated)
     )
     assert np.allclose(weighted, copied, rtol=0, atol=1e-4)

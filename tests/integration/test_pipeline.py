@@ -185,7 +185,8 @@ def _another_candidate_or_other_rows_are_told_apart(settings: Settings, run_id: 
     rows = reproduction.frame(settings, run_id, folder / "other.parquet")
     assert not rows["is_equal"]
     assert rows["changes"]["code"][0] == "0123456789ab"
-    client.log_text(run_id, json.dumps({**recipe, "candidate": other}), "training.json")
+    plan = {**recipe["plan"], "candidate": other}
+    client.log_text(run_id, json.dumps({**recipe, "candidate": other, "plan": plan}), "training.json")
     found = reproduction.reproduce(settings, run_id)
     assert (found["is_equal"], found["frame"]["is_equal"]) == (False, True)
     assert found["scores"]["differing"] > 0

@@ -133,6 +133,13 @@ def test_a_candidate_leans_on_nothing_that_does_not_help(frame, split):
         assert one.plan == Plan("linear")
 
 
+def test_a_baseline_that_pointed_the_wrong_way_so_far_is_not_tried(frame, split):
+    # Only in the fit period a low rate is what fails.
+    turned = frame.assign(failed=np.where(frame["started_at"] < split.fit.end, frame["rate"] < 0.1, frame["failed"]))
+    spec = small_spec(candidates={"blind": lambda seed, threads: Upside()}, baselines={"by_rate": Heuristic("rate")})
+    assert chosen(spec, turned, split).plan == Plan("blind")
+
+
 def with_two_causes(frame):
     """Half of what decides is in a feature that the candidate cannot see."""
     generator = np.random.default_rng(5)

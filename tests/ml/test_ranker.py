@@ -163,3 +163,15 @@ def test_a_system_without_openmp_is_told_what_is_missing(monkeypatch):
     monkeypatch.setattr(ranker, "import_module", broken)
     with pytest.raises(LibraryMissing, match=r"libgomp.so.1: .*apt-get install libgomp1"):
         quick().fit(*runs_with(lambda a, b, run: a > 0.5)[:2])
+
+
+def test_without_its_library_the_candidate_is_left_out_and_the_others_are_fitted(frame, split, monkeypatch, caplog):
+    def broken(name):
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(ranker, "import_module", broken)
+    both = small_spec(candidates={**SPEC.candidates, "linear": small_spec().candidates["linear"]})
+    assert [one.name for one in training.fit_candidates(both, frame, split, OPTIONS)] == ["linear"]
+    assert "candidate ranker of small is left out: LightGBM cannot be loaded: libgomp.so.1" in caplog.text
+    with pytest.raises(LibraryMissing):
+        training.fit_candidates(SPEC, frame, split, OPTIONS)

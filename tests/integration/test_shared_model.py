@@ -34,7 +34,8 @@ BANK = replace(SHOP, seed=7, project="simulated/bank")
 NEW = replace(SHOP, seed=11, project="simulated/new", run_count=400, regression_rate=0.6, flaky_share=0.02)
 FEW = 30
 
-pytestmark = pytest.mark.integration
+# minutes on a quiet machine; a busy one must not fail it
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_800)]
 
 
 def collect(settings: Settings, world: History, folder: Path) -> None:
@@ -86,47 +87,52 @@ def state_of(settings: Settings, project: str) -> dict[str, Any]:
     return next(one for one in reporting.status(settings, MODEL)["projects"] if one["project"] == project)
 
 
-def test_a_new_project_is_served_by_the_shared_champion_until_its_own_wins(fourgate: Settings, tmp_path: Path) -> None:
+@pytest.fixture
+def settings(fourgate: Settings) -> Settings:
+    """A replay of few runs: each is scored and explained."""
+    return fourgate.model_copy(update={"publish_runs": 3})
+
+
+def test_a_new_project_is_served_by_the_shared_champion_until_its_own_wins(settings: Settings, tmp_path: Path) -> None:
     new = with_misleading_names(later(simulate(NEW), 20))
-    collect(fourgate, simulate(SHOP), tmp_path / "shop")
+    collect(settings, simulate(SHOP), tmp_path / "shop")
     with pytest.raises(NotEnoughData, match="learns from two projects with runs or more; 1 in the lake"):
-        opening.learners(fourgate, ALL_PROJECTS)
-    assert opening.learners(fourgate) == [SHOP.project]
-    collect(fourgate, simulate(BANK), tmp_path / "bank")
-    collect(fourgate, first_runs(new, FEW), tmp_path / "new")
-    assert opening.learners(fourgate) == [BANK.project, NEW.project, SHOP.project, ALL_PROJECTS]
-    assert serving.publish(fourgate, MODEL) == []
+        opening.learners(settings, ALL_PROJECTS)
+    assert opening.learners(settings) == [SHOP.project]
+    collect(settings, simulate(BANK), tmp_path / "bank")
+    collect(settings, first_runs(new, FEW), tmp_path / "new")
+    assert opening.learners(settings) == [BANK.project, NEW.project, SHOP.project, ALL_PROJECTS]
+    assert serving.publish(settings, MODEL) == []
     for model in MODELS:
-        rows = pd.read_parquet(preparation.features(fourgate, model, ALL_PROJECTS)["path"])
+        rows = pd.read_parquet(preparation.features(settings, model, ALL_PROJECTS)["path"])
         assert not rows.duplicated(MERGED_RESULT).any()
         assert validation.count_violations(rows, load_model(model).contract) == 0
 
-    shared = retrain(fourgate, ALL_PROJECTS)
+    shared = retrain(settings, ALL_PROJECTS)
     assert shared["promoted"], shared["reason"]
     assert shared["route"] == "first"
-    assert served(fourgate) == dict.fromkeys([BANK.project, NEW.project, SHOP.project], (shared["version"], True))
-    _its_frame_comes_back(fourgate, shared["candidate"], tmp_path)
-    _its_predictions_say_so(fourgate, set(new.runs["run_id"]))
-    assert "where the shared champion stopped learning; 20 are needed" in retrain(fourgate, NEW.project)["reason"]
-    off = fourgate.model_copy(update={"shared_model": False})
+    assert served(settings) == dict.fromkeys([BANK.project, NEW.project, SHOP.project], (shared["version"], True))
+    _its_frame_comes_back(settings, shared["candidate"], tmp_path)
+    _its_predictions_say_so(settings, set(new.runs["run_id"]))
+    assert "where the shared champion stopped learning; 20 are needed" in retrain(settings, NEW.project)["reason"]
+    off = settings.model_copy(update={"shared_model": False})
     assert serving.publish(off, MODEL) == []
     assert opening.learners(off) == [BANK.project, NEW.project, SHOP.project]
 
-    collect(fourgate, new, tmp_path / "later")
-    own = retrain(fourgate, NEW.project)
+    collect(settings, new, tmp_path / "later")
+    own = retrain(settings, NEW.project)
     assert own["promoted"], own["reason"]
     assert own["route"] == "better"
     # the names of both are 1: what is told apart is whose they are
     assert own["version"] == shared["version"]
     assert own["checks"]["champion_overlaps"]["measured"] == 0
     assert own["checks"]["champions_compared"]["measured"] == 0
-    assert served(fourgate)[NEW.project] == (own["version"], False)
-    assert not rows_of(fourgate, NEW.project)["is_shared"].any()
-    assert served(off) == {NEW.project: (own["version"], False)}
-    measured = {one["project"]: one["measures"] for one in serving.monitor(fourgate, MODEL)}
+    assert served(settings)[NEW.project] == (own["version"], False)
+    assert not rows_of(settings, NEW.project)["is_shared"].any()
+    measured = {one["project"]: one["measures"] for one in serving.monitor(settings, MODEL)}
     assert set(measured) == {BANK.project, NEW.project, SHOP.project}
-    assert not_passed(fourgate) == {}
-    assert state_of(fourgate, NEW.project)["shared_version"] is None
+    assert not_passed(settings) == {}
+    assert state_of(settings, NEW.project)["shared_version"] is None
 
 
 def _its_frame_comes_back(settings: Settings, candidate: dict[str, Any], folder: Path) -> None:

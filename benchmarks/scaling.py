@@ -72,14 +72,15 @@ def _write(run_count: int, wanted: int, folder: Path) -> None:
 
 
 def _as_in_the_lake(table: pd.DataFrame) -> pa.Table:
-    """Moments in microseconds."""
+    """Moments in microseconds, and what is null throughout as text."""
     rows = pa.Table.from_pandas(table, preserve_index=False)
-    moments = [pa.types.is_timestamp(field.type) for field in rows.schema]
-    types = [
-        pa.timestamp("us", "UTC") if is_moment else field.type
-        for field, is_moment in zip(rows.schema, moments, strict=True)
-    ]
-    return rows.cast(pa.schema(zip(rows.schema.names, types, strict=True)))
+    return rows.cast(pa.schema([(field.name, _type_in_the_lake(field.type)) for field in rows.schema]))
+
+
+def _type_in_the_lake(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", "UTC")
+    return pa.string() if pa.types.is_null(kind) else kind
 
 
 def _measured(folder: Path) -> dict[str, Any]:

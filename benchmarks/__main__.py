@@ -23,6 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 # Modules by name, imported when they run: `--help` must not wait for their libraries.
 BENCHMARKS = {
     "features": "benchmarks.feature_frame",
+    "labels": "benchmarks.labelling",
     "scaling": "benchmarks.scaling",
     "spark": "benchmarks.spark",
     "publishing": "benchmarks.publishing",

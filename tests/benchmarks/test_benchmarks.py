@@ -30,7 +30,7 @@ def test_each_benchmark_runs_and_writes_ratios(name: str, tmp_path: Path, capsys
         assert outcome["ratio"] > 0
         assert outcome["equal"]
         assert outcome["count"] > 0
-    grown = {"simulated"} if name == "features" else set()
+    grown = {"simulated"} if name in ("features", "labels") else set()
     assert {slope["family"] for slope in document["slopes"]} == grown
     assert capsys.readouterr().out.count("ratio ") >= len(document["outcomes"])
 

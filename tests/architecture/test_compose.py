@@ -152,4 +152,5 @@ def test_the_image_is_pinned_runs_as_nobody_and_leaves_nothing_to_build_with() -
     assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == [SERVICES["airflow-scheduler"]["user"]]
     assert "uv sync --locked" in first
     assert "pip uninstall --yes pip" in last
-    assert not re.search(r"\buv\b|apt-get|pip install", last)
+    assert not re.search(r"\buv\b|pip install", last)
+    assert re.findall(r"apt-get install (?:-\S+ )+(\S+) \\$", last, re.MULTILINE) == ["libgomp1"]

@@ -57,6 +57,6 @@ def test_the_beginning_ends_with_the_run_after_which_a_model_of_its_own_is_near(
 def test_a_project_is_ordered_by_a_model_of_the_others(frames: dict[str, pd.DataFrame]) -> None:
     found = list(leave_out(QUICK, frames, "new"))
     assert {row["span"] for row in found} == {"all", "beginning"}
-    assert {row["chosen"] for row in found} == {"logistic_regression"}
+    assert all(str(row["chosen"]).startswith("logistic_regression") for row in found)
     leads = [row for row in found if row["measure"] == "apfd_all_lead" and row["method"] == "model"]
     assert [row["span"] for row in leads] == ["all", "beginning"]

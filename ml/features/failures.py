@@ -66,6 +66,11 @@ def prepare(engine: Engine) -> None:
 def _store_flaky(engine: Engine) -> None:
     """``flaky``: earlier failures with the moment at which their test had shown both outcomes on the same code."""
     engine.store(
+        "lineage_test_key",
+        "SELECT DISTINCT q.query_no, q.at_us, s.test_no AS lineage_test_no "
+        "FROM query AS q JOIN series AS s ON s.series_no = q.lineage_no",
+    )
+    engine.store(
         "shown",
         f"""
         SELECT s.series_no, COALESCE(l.lineage_no, s.series_no) AS lineage_no, r.run_no, r.known_us, c.commit_sha,
@@ -76,8 +81,8 @@ def _store_flaky(engine: Engine) -> None:
         JOIN run AS r ON r.run_id = t.run_id
         JOIN (SELECT run_id, MAX(commit_sha) AS commit_sha FROM runs GROUP BY run_id) AS c ON c.run_id = t.run_id
         {joined("test_lineage", "series_no", "s.series_no", "r.known_us")}
-        WHERE t.outcome <> 'skipped' AND s.series_no IN (
-            SELECT series_no FROM query UNION SELECT lineage_no FROM query UNION SELECT series_no FROM test_lineage)
+        WHERE t.outcome <> 'skipped' AND (s.test_no IN (SELECT lineage_test_no FROM lineage_test_key)
+            OR s.series_no IN (SELECT series_no FROM test_lineage))
         GROUP BY s.series_no, l.lineage_no, r.run_no, r.known_us, c.commit_sha
         """,
     )
@@ -93,11 +98,6 @@ def _store_flaky(engine: Engine) -> None:
             ON p.series_no = f.series_no AND p.commit_sha = f.commit_sha
         WHERE f.failed = 1 AND (f.passed = 1 OR p.known_us IS NOT NULL)
         """,
-    )
-    engine.store(
-        "lineage_test_key",
-        "SELECT DISTINCT q.query_no, q.at_us, s.test_no AS lineage_test_no "
-        "FROM query AS q JOIN series AS s ON s.series_no = q.lineage_no",
     )
     _store_count(engine, "flaky_before", "flaky", ("query", "lineage_no"))
     _store_count(engine, "test_flaky_before", "flaky", ("lineage_test_key", "lineage_test_no"))

@@ -33,7 +33,7 @@ MODEL, RISK, FLAKY = MODELS
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 WORLD = World(run_count=320, module_count=6, tests_per_module=6, regression_rate=0.3)
 SHAKY = World(
-    run_count=600, module_count=5, tests_per_module=6, flaky_share=0.4, outage_every=150, regression_rate=0.25
+    seed=2, run_count=600, module_count=5, tests_per_module=6, flaky_share=0.4, outage_every=150, regression_rate=0.25
 )
 PROJECT = WORLD.project
 

@@ -29,7 +29,9 @@ from ml.stages import (
 
 MODEL = MODELS[0]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-SHOP = World(run_count=240, module_count=5, tests_per_module=6, regression_rate=0.4, announced_count=0)
+SHOP = World(
+    project="simulated/store", run_count=240, module_count=5, tests_per_module=6, regression_rate=0.4, announced_count=0
+)
 BANK = replace(SHOP, seed=7, project="simulated/bank")
 NEW = replace(SHOP, seed=11, project="simulated/new", run_count=400, regression_rate=0.6, flaky_share=0.02)
 FEW = 30

@@ -63,9 +63,11 @@ def test_the_summary_shows_what_a_user_wants_to_know(finished: Finished) -> None
 
 def test_a_second_run_changes_nothing(finished: Finished) -> None:
     reader = finished.stack.role_dsn("reader")
+    # of this project: where another one was pushed meanwhile, the second run trains a model of both
     statement = (
-        "SELECT (SELECT count(*) FROM fourgate.prediction), (SELECT count(*) FROM fourgate.collection_batch), "
-        "(SELECT version FROM fourgate.champion)"
+        f"SELECT (SELECT count(*) FROM fourgate.prediction WHERE project = '{WORLD.project}'), "
+        "(SELECT count(*) FROM fourgate.collection_batch), "
+        f"(SELECT version FROM fourgate.champion WHERE project = '{WORLD.project}')"
     )
     before = query(reader, statement)
     done = finished.fourgate("run", str(finished.history))
@@ -138,6 +140,7 @@ def test_up_starts_again_from_what_was_left(finished: Finished) -> None:
     done = finished.fourgate("up")
     assert done.returncode == 0, done.stderr
     stack = running(finished.settings)
-    assert query(stack.role_dsn("reader"), "SELECT version FROM fourgate.champion") == [("1",)]
+    champion = f"SELECT version FROM fourgate.champion WHERE project = '{WORLD.project}'"
+    assert query(stack.role_dsn("reader"), champion) == [("1",)]
     assert finished.fourgate("down").returncode == 0
     assert processes_of(finished.settings.home) == []

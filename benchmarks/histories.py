@@ -1,6 +1,7 @@
 """Simulated histories as frames, and as a lake."""
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def to_lake(tables: dict[str, pd.DataFrame], folder: Path) -> tuple[Lake, dict[s
     lake = Lake(str(folder))
     appended = lake.append(tables, "first", 1, lake.create())
     return lake, dict(appended.versions)
+
+
+def sized(quick: bool) -> Iterator[tuple[str, str, dict[str, pd.DataFrame]]]:
+    """Family, project and tables of simulated histories of two sizes, and of Apache Ozone's where it is at hand."""
+    for run_count in (20, 40) if quick else (300, 1200):  # fewer runs have no failures to look back at
+        yield "simulated", PROJECT, frames(run_count)
+    real = None if quick else real_frames()
+    if real is not None:
+        yield "ozone", REAL_PROJECT, real
 
 
 def real_frames(name: str = "ozone") -> dict[str, pd.DataFrame] | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from deltalake import DeltaTable
 
-from benchmarks.histories import PROJECT, REAL_PROJECT, TABLES, frames, real_frames, to_lake
+from benchmarks.histories import TABLES, sized, to_lake
 from benchmarks.pairing import Contender, Pairing, Unequal
 from benchmarks.plain_pandas.failures import EVIDENCE, KEYS, failures
 from ml.engine import open_engine
@@ -19,8 +19,6 @@ from ml.lake import Lake
 
 TOLERANCE = 1e-12
 THREADS = 2
-SIZES = (300, 1200)
-QUICK_SIZES = (20, 40)
 HINDSIGHT = datetime(2100, 1, 1, tzinfo=UTC)
 READ = {
     "runs": ["run_id", "started_at", "event", "branch", "change_id", "commit_sha"],
@@ -29,12 +27,9 @@ READ = {
 
 
 def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
-    """Simulated histories of two sizes, and Apache Ozone's where it is at hand."""
-    for run_count in QUICK_SIZES if quick else SIZES:
-        yield _pairing("simulated", PROJECT, frames(run_count), scratch / f"lake-{run_count}")
-    real = None if quick else real_frames()
-    if real is not None:
-        yield _pairing("ozone", REAL_PROJECT, real, scratch / "lake-ozone")
+    """One per history."""
+    for number, (family, project, tables) in enumerate(sized(quick)):
+        yield _pairing(family, project, tables, scratch / f"lake-{number}")
 
 
 def _pairing(family: str, project: str, tables: dict[str, pd.DataFrame], folder: Path) -> Pairing:

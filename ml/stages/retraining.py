@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ml.gates.statistical import compare, route
 from ml.gates.thresholds import load_thresholds
 from ml.registry import Registry
 from ml.settings import GATES, Settings
-from ml.spec import WEIGHT, Interval, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
+from ml.spec import WEIGHT, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
 from ml.stages import evidence
 from ml.stages.all_projects import words_of
 from ml.stages.describing import describe
@@ -56,7 +56,6 @@ log = logging.getLogger(__name__)
 
 KEPT = ("project", "run_id", "variant", "test_id", "started_at", "known_at", "failed", "previous_failed", "duration_s")
 EXAMPLE_ROWS = 5
-TICK = timedelta(microseconds=1)
 DAY_S = 86_400
 
 
@@ -80,7 +79,7 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         learned = warehouse.judged_period(champion.version).start if champion and is_shared else None
     try:
         needed = load_thresholds(settings.gates_file, spec.name).statistical.min_failing_runs
-        period = _test_period(rows, used, settings.test_share, needed, learned)
+        period = training.fresh_period(training.runs_of(rows), used, settings.test_share, needed, learned)
         split = training.split_by_time(training.runs_of(rows), period)
         options = FitOptions(settings.seed, settings.threads, settings.outage_share, trials=settings.tuning_trials)
         tuned = training.tune(spec, rows, split, options, log.info)
@@ -238,39 +237,6 @@ def newest_candidate(settings: Settings, model: str, project: str) -> dict[str, 
 def _example(estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:
     """Input example of a model: what it was fitted on; a feature that was never known until then is not part of it."""
     return rows.reindex(columns=estimator.feature_names_in_).head(EXAMPLE_ROWS)
-
-
-def _test_period(
-    rows: pd.DataFrame, used: list[Interval], share: float, needed: int, learned: datetime | None = None
-) -> Interval:
-    """What the candidate is judged on: the latest share of the runs that promoted nobody yet.
-
-    The rest of them is learned from. The share grows until it holds as many failing runs as the gates need, and the
-    period ends just after its last run, so that it can be stored and be told from the next one.
-
-    Args:
-        rows: feature frame of the project.
-        used: periods that promoted a version.
-        share: of the fresh runs, 0..1.
-        needed: failing runs that the gates need, once there is a champion to be judged against.
-        learned: where the shared champion stopped learning, if it is the one to be judged against: what it has seen of
-            the project it cannot be judged on.
-    """
-    runs = training.runs_of(rows)
-    start = max((period.end for period in used if period.end is not None), default=learned)
-    fresh = (runs if start is None else runs.loc[runs["started_at"] >= start]).reset_index(drop=True)
-    failing = int(fresh["is_failing"].sum())
-    if fresh.empty or (start is not None and failing < needed):
-        border = "the shared champion stopped learning" if learned else "the period that promoted the champion ends"
-        since = f" since {start:%Y-%m-%d %H:%M} UTC, where {border}" if start else ""
-        left_out = "" if len(runs) else "; no run counts: outages and runs without an outcome are left out"
-        raise NotEnoughData(f"{failing} runs failed{since}; {needed} are needed to judge a candidate{left_out}")
-    first = min(int(len(fresh) * (1 - share)), len(fresh) - 1)
-    if start is not None:
-        enough = fresh.index[fresh["is_failing"][::-1].cumsum()[::-1] >= needed]
-        first = min(first, int(enough[-1]))
-    end = fresh["started_at"].iloc[-1].to_pydatetime() + TICK
-    return Interval(fresh["started_at"].iloc[first].to_pydatetime(), end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from ml.training.evaluation import Yardstick, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, Plan, fit_candidates, predict, refit
 from ml.training.leaning import Heuristic
 from ml.training.occlusion import Occluder, occluder
-from ml.training.periods import period_rows, runs_of, split_by_time
+from ml.training.periods import fresh_period, period_rows, runs_of, split_by_time
 from ml.training.ranker import Ranker
 from ml.training.reporting import (
     decision_threshold,
@@ -34,6 +34,7 @@ __all__ = [
     "decision_threshold",
     "evaluate",
     "fit_candidates",
+    "fresh_period",
     "importance",
     "importance_figure",
     "judged_measures",

@@ -1,7 +1,7 @@
 """Which runs a model is fitted, calibrated, chosen and judged on: four periods in time order."""
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from ml.spec import Interval, Split
 
 Period = Literal["fit", "calibrate", "validate", "test"]
 
+TICK = timedelta(microseconds=1)
 FIT_SHARE = 0.65
 CALIBRATE_SHARE = 0.15
 # Below these an estimator, two calibration parameters or a choice between candidates would rest on chance.
@@ -24,6 +25,41 @@ def runs_of(frame: pd.DataFrame) -> pd.DataFrame:
     failing = frame.loc[frame["failed"].to_numpy(bool), "run_id"].unique()
     runs = first.assign(is_failing=first["run_id"].isin(failing))
     return runs.sort_values(["started_at", "run_id"], ignore_index=True)
+
+
+def fresh_period(
+    runs: pd.DataFrame, used: list[Interval], share: float, needed: int, learned: datetime | None = None
+) -> Interval:
+    """What the candidate is judged on: the latest share of the runs that promoted nobody yet.
+
+    The rest of them is learned from. The share grows until it holds as many failing runs as the gates need, and the
+    period ends just after its last run, so that it can be stored and be told from the next one.
+
+    Args:
+        runs: as `runs_of` makes them.
+        used: periods that promoted a version.
+        share: of the fresh runs, 0..1.
+        needed: failing runs that the gates need, once there is a champion to be judged against.
+        learned: where the shared champion stopped learning, if it is the one to be judged against: what it has seen of
+            the project it cannot be judged on.
+
+    Raises:
+        NotEnoughData: nothing fresh, or too few failing runs; says since when, and how many are needed.
+    """
+    start = max((period.end for period in used if period.end is not None), default=learned)
+    fresh = (runs if start is None else runs.loc[runs["started_at"] >= start]).reset_index(drop=True)
+    failing = int(fresh["is_failing"].sum())
+    if fresh.empty or (start is not None and failing < needed):
+        border = "the shared champion stopped learning" if learned else "the period that promoted the champion ends"
+        since = f" since {start:%Y-%m-%d %H:%M} UTC, where {border}" if start else ""
+        left_out = "" if len(runs) else "; no run counts: outages and runs without an outcome are left out"
+        raise NotEnoughData(f"{failing} runs failed{since}; {needed} are needed to judge a candidate{left_out}")
+    first = min(int(len(fresh) * (1 - share)), len(fresh) - 1)
+    if start is not None:
+        enough = fresh.index[fresh["is_failing"][::-1].cumsum()[::-1] >= needed]
+        first = min(first, int(enough[-1]))
+    end = fresh["started_at"].iloc[-1].to_pydatetime() + TICK
+    return Interval(fresh["started_at"].iloc[first].to_pydatetime(), end)
 
 
 def split_by_time(runs: pd.DataFrame, test: Interval | float) -> Split:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,7 @@ from ml.settings import GATES, MODELS, Settings
 from ml.sources.simulator import History, World, simulate, write_history
 from ml.spec import MERGED_RESULT
 from ml.stages import (
-    collection,
     evidence,
-    fetching,
     maintenance,
     opening,
     preparation,
@@ -28,9 +26,9 @@ from ml.stages import (
     serving,
 )
 from tests.integration import tracing
+from tests.integration.histories import NOW, collect, write_tables
 
 MODEL, RISK, FLAKY = MODELS
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
 WORLD = World(run_count=320, module_count=6, tests_per_module=6, regression_rate=0.3)
 SHAKY = World(
     seed=1, run_count=600, module_count=5, tests_per_module=6, flaky_share=0.4, outage_every=150, regression_rate=0.25
@@ -38,11 +36,6 @@ SHAKY = World(
 PROJECT = WORLD.project
 
 pytestmark = pytest.mark.integration
-
-
-def collect(settings: Settings, folder: Path) -> dict[str, Any]:
-    batches = fetching.fetch_history(settings, str(folder))
-    return collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 
 def retrain(settings: Settings, model: str = MODEL) -> dict[str, Any]:
@@ -209,12 +202,6 @@ def test_a_history_that_teaches_nothing_promotes_nobody(
     assert case == "nothing known" or serving.publish(fourgate, model) == []
     assert preparation.drift(fourgate, model)[0]["retrain"] is False
     assert serving.monitor(fourgate, model) == []
-
-
-def write_tables(world: History, folder: Path) -> None:
-    folder.mkdir()
-    for name in opening.HISTORY_TABLES:
-        getattr(world, name).to_parquet(folder / f"{name}.parquet", index=False)
 
 
 def _poor_history(case: str) -> History:

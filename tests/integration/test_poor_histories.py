@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pytest
 
 from ml.settings import GATES, MODELS, Settings
 from ml.sources.simulator import History, World, simulate
-from ml.stages import collection, fetching, flakiness, labelling, opening, preparation, retraining, serving
+from ml.stages import flakiness, labelling, opening, preparation, retraining, serving
+from tests.integration.histories import collect_world
 
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
 WORLD = World(run_count=240, announced_count=0, module_count=4, tests_per_module=4, regression_rate=0.4)
 SMALL = replace(WORLD, run_count=60)
 TWIN = "simulated/twin"
@@ -62,14 +61,6 @@ HISTORIES: Mapping[str, Callable[[], History]] = {
     "no durations": lambda: without_durations(simulate(WORLD)),
     "no changed files": lambda: without_files(simulate(WORLD)),
 }
-
-
-def collect(settings: Settings, world: History, folder: Path) -> None:
-    folder.mkdir()
-    for name in opening.HISTORY_TABLES:
-        getattr(world, name).to_parquet(folder / f"{name}.parquet", index=False)
-    batches = fetching.fetch_history(settings, str(folder))
-    collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 
 def retrain(settings: Settings, model: str, project: str) -> dict[str, Any]:
@@ -131,7 +122,7 @@ NOTHING_TO_LEARN = {
 def test_a_history_that_teaches_nothing_is_answered_with_its_numbers(
     fourgate: Settings, tmp_path: Path, case: str
 ) -> None:
-    collect(fourgate, HISTORIES[case](), tmp_path / "history")
+    collect_world(fourgate, HISTORIES[case](), tmp_path / "history")
     ranking, risk, flaky, tests = NOTHING_TO_LEARN[case]
     told = answers(fourgate, WORLD.project)
     assert told == {
@@ -150,7 +141,7 @@ def test_a_history_that_teaches_nothing_is_answered_with_its_numbers(
 def test_a_history_with_gaps_promotes_only_what_passed_every_gate(
     fourgate: Settings, tmp_path: Path, case: str
 ) -> None:
-    collect(fourgate, HISTORIES[case](), tmp_path / "history")
+    collect_world(fourgate, HISTORIES[case](), tmp_path / "history")
     for model, told in answers(fourgate, WORLD.project).items():
         passed = set(told.get("gates", {"none": "asked"}).values()) == {"pass"}
         assert told["promoted"] == passed, told
@@ -166,8 +157,8 @@ def test_projects_with_the_same_tests_and_runs_learn_nothing_from_each_other(
 ) -> None:
     # the twin has the runs and the tests of the same names, and none of them fails
     twin = with_outcome(simulate(replace(WORLD, run_count=12)), "passed")
-    collect(fourgate, simulate(WORLD), tmp_path / "history")
-    collect(fourgate, of_project(twin, TWIN), tmp_path / "twin")
+    collect_world(fourgate, simulate(WORLD), tmp_path / "history")
+    collect_world(fourgate, of_project(twin, TWIN), tmp_path / "twin")
     labelled = {one["project"]: one["failures"] for one in labelling.label(fourgate)}
     assert labelled[TWIN] == 0 < labelled[WORLD.project]
     assert states(fourgate, TWIN) == {"healthy": 32}

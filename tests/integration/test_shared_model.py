@@ -1,7 +1,7 @@
 """A new project is served by a model of all projects, until its own is better."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from ml.settings import GATES, MODELS, Settings
 from ml.sources.simulator import History, World, simulate
 from ml.spec import ALL_PROJECTS, MERGED_RESULT, Status
 from ml.stages import (
-    collection,
-    fetching,
     opening,
     preparation,
     reporting,
@@ -26,9 +24,9 @@ from ml.stages import (
     tracing,
     verification,
 )
+from tests.integration.histories import collect_world
 
 MODEL = MODELS[0]
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SHOP = World(
     project="simulated/store", run_count=240, module_count=5, tests_per_module=6, regression_rate=0.4, announced_count=0
 )
@@ -38,14 +36,6 @@ FEW = 30
 
 # minutes on a quiet machine; a busy one must not fail it
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_800)]
-
-
-def collect(settings: Settings, world: History, folder: Path) -> None:
-    folder.mkdir()
-    for name in opening.HISTORY_TABLES:
-        getattr(world, name).to_parquet(folder / f"{name}.parquet", index=False)
-    batches = fetching.fetch_history(settings, str(folder))
-    collection.append(settings, [collection.validate(settings, batch, NOW) for batch in batches])
 
 
 def with_misleading_names(world: History) -> History:
@@ -97,12 +87,12 @@ def settings(fourgate: Settings) -> Settings:
 
 def test_a_new_project_is_served_by_the_shared_champion_until_its_own_wins(settings: Settings, tmp_path: Path) -> None:
     new = with_misleading_names(later(simulate(NEW), 20))
-    collect(settings, simulate(SHOP), tmp_path / "shop")
+    collect_world(settings, simulate(SHOP), tmp_path / "shop")
     with pytest.raises(NotEnoughData, match="learns from two projects with runs or more; 1 in the lake"):
         opening.learners(settings, ALL_PROJECTS)
     assert opening.learners(settings) == [SHOP.project]
-    collect(settings, simulate(BANK), tmp_path / "bank")
-    collect(settings, first_runs(new, FEW), tmp_path / "new")
+    collect_world(settings, simulate(BANK), tmp_path / "bank")
+    collect_world(settings, first_runs(new, FEW), tmp_path / "new")
     assert opening.learners(settings) == [BANK.project, NEW.project, SHOP.project, ALL_PROJECTS]
     assert serving.publish(settings, MODEL) == []
     for model in MODELS:
@@ -121,7 +111,7 @@ def test_a_new_project_is_served_by_the_shared_champion_until_its_own_wins(setti
     assert serving.publish(off, MODEL) == []
     assert opening.learners(off) == [BANK.project, NEW.project, SHOP.project]
 
-    collect(settings, new, tmp_path / "later")
+    collect_world(settings, new, tmp_path / "later")
     own = retrain(settings, NEW.project)
     assert own["promoted"], own["reason"]
     assert own["route"] == "better"

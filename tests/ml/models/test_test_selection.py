@@ -11,7 +11,7 @@ from ml.models import MODULES, load_model
 from ml.schemas import FEATURES
 from ml.settings import MODELS
 from ml.spec import RuleKind
-from tests.ml.training_builders import frame_of
+from tests.ml.training.training_builders import frame_of
 
 pytestmark = pytest.mark.slow
 

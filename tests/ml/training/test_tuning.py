@@ -13,7 +13,7 @@ from ml import training
 from ml.spec import Range
 from ml.training import Plan, Ranker
 from ml.training.tuning import FOLDS, _folds
-from tests.ml.training_builders import frame_of, small_spec
+from tests.ml.training.training_builders import frame_of, small_spec
 
 OPTIONS = training.FitOptions(seed=7, threads=1, trials=4)
 

@@ -11,19 +11,9 @@ from ml.errors import NotEnoughData
 from ml.models.parts import scaled
 from ml.spec import WEIGHT, Interval, Objective
 from ml.training.evaluation import score_by_cost
-from tests.ml.training_builders import START, frame_of, small_spec
+from tests.ml.training.training_builders import START, frame_of, small_spec
 
 OPTIONS = training.FitOptions(seed=7, threads=1)
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return frame_of()
-
-
-@pytest.fixture(scope="module")
-def split(frame):
-    return training.split_by_time(training.runs_of(frame), 0.3)
 
 
 @pytest.fixture(scope="module")

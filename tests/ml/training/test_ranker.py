@@ -9,22 +9,12 @@ from ml.errors import LibraryMissing
 from ml.training import Plan, Ranker, ranker
 from ml.training.evaluation import primary_by_run, scored
 from ml.training.fitting import chance
-from tests.ml.training_builders import frame_of, small_spec
+from tests.ml.training.training_builders import small_spec
 
 OPTIONS = training.FitOptions(seed=7, threads=1)
 SPEC = small_spec(
     candidates={"ranker": lambda seed, threads: Ranker(seed=seed, threads=threads, least_rows=5, features_share=1.0)}
 )
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return frame_of()
-
-
-@pytest.fixture(scope="module")
-def split(frame):
-    return training.split_by_time(training.runs_of(frame), 0.3)
 
 
 @pytest.fixture(scope="module")

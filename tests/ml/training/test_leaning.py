@@ -13,7 +13,7 @@ from ml.training.choosing import WEIGHTS
 from ml.training.evaluation import primary_by_run
 from ml.training.fitting import chance, odds
 from ml.training.leaning import Pool
-from tests.ml.training_builders import frame_of, small_spec
+from tests.ml.training.training_builders import small_spec
 
 OPTIONS = training.FitOptions(seed=7, threads=1)
 LINEAR = small_spec().candidates["linear"]
@@ -30,16 +30,6 @@ class Upside(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no t
 
     def decision_function(self, rows):
         return super().decision_function(rows.fillna(0.0))
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return frame_of()
-
-
-@pytest.fixture(scope="module")
-def split(frame):
-    return training.split_by_time(training.runs_of(frame), 0.3)
 
 
 def chosen(spec, frame, split):

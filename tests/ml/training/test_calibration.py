@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from ml import artifact, metrics, training
 from ml.spec import Objective
 from ml.training.calibration import LogOdds, calibrate
-from tests.ml.training_builders import frame_of, small_spec
+from tests.ml.training.training_builders import frame_of, small_spec
 
 OPTIONS = training.FitOptions(seed=7, threads=1)
 

@@ -26,14 +26,14 @@ from experiments.histories import opened, with_results_on_disk
 from experiments.misses import misses
 from experiments.rows import RESULTS, Row, block_within, figures, libraries, number, write
 from experiments.selection_points import CURVE_SHARES, selection_points
-from ml import metrics, training
+from ml import labels, metrics, training
 from ml.engine import Engine
 from ml.errors import NotEnoughData
 from ml.features import Context, Queries, build, build_pieces
-from ml.labels import label
 from ml.models import load_model
+from ml.models.test_selection import with_labels
 from ml.settings import Settings
-from ml.spec import MERGED_RESULT, Interval, Measure, ModelSpec, Split
+from ml.spec import END, MERGED_RESULT, Interval, Measure, ModelSpec, Split
 from ml.training import FitOptions, Fitted
 from ml.training.evaluation import primary_by_run, score_by_cost, scored
 from ml.training.fitting import chance
@@ -177,9 +177,10 @@ def measure(
     with opened(tables) as engine:
         counts = _counts(engine)
         print(f"{name}: {counts['results']} merged results of {counts['runs']} runs", flush=True)
-        states = label(engine, project, HINDSIGHT)[[*MERGED_RESULT, "state"]]
+        states = labels.label(engine, project, HINDSIGHT)[[*MERGED_RESULT, "state"]]
     with opened(tables) as engine:
-        frame = build(engine, Queries.training(project, max_rows=max_rows), Context())
+        told = labels.states(engine, project, period.start or END)
+        frame = with_labels(build(engine, Queries.training(project, max_rows=max_rows), Context()), told)
     learned = learn(spec, frame, period)
     block = earlier_block(spec, frame, period)
     counts["has_change_rate"] = number(float(np.average(frame["has_change"], weights=metrics.weights_of(frame))))

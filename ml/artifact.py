@@ -30,6 +30,7 @@ ALLOWED_TYPES = (
     "builtins.str",
     "builtins.tuple",
     "ml.training.calibration.LogOdds",
+    "ml.training.heads.TwoHeads",
     "ml.training.leaning.Heuristic",
     "ml.training.leaning.Pool",
     "ml.training.ranker.Ranker",

@@ -92,6 +92,9 @@ WHOLE_RUN = "*"
 ALL_PROJECTS = "*"
 # Column of a frame that holds drawn runs only: how many results a row stands for, at least 1.
 WEIGHT = "weight"
+# Columns of a training frame of tests, for reports and for heads of a model: whether the test had failed in an earlier
+# run; the label of a failure as known at the moment of the frame, and when it settled (null where it had not).
+FAILED_BEFORE, FAILURE_STATE, SETTLED_AT = "failed_before", "failure_state", "settled_at"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ __all__ = [
     "repeated",
     "revisions",
     "settled",
+    "states",
 ]
 
 
@@ -53,19 +54,30 @@ def label(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
     return named[[name for name in columns(FailureLabels) if name != "snapshot_id"]]
 
 
+def states(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
+    """What each failure is held for at a moment, and since when that holds; arguments as for `label`.
+
+    Returns:
+        run_id, variant, test_id, state, known_at (when the failure was known) and settled_at (see `settling.moments`);
+        both are null for a label that has not settled.
+    """
+    told = label(engine, project, as_of)[[*MERGED_RESULT, "state"]]
+    settling = moments(engine)
+    for name in ("known_us", "settled_us"):
+        settling[name] = pd.DatetimeIndex(settling[name].to_numpy("datetime64[us]"), tz="UTC")
+    both = told.merge(settling, on=MERGED_RESULT, how="left", validate="one_to_one")
+    return both.rename(columns={"known_us": "known_at", "settled_us": "settled_at"})
+
+
 def settled(engine: Engine, project: str, as_of: datetime) -> pd.DataFrame:
     """Failures whose label has settled by a moment (see `settling.moments`) and says what they are; as for `label`.
 
     Returns:
         run_id, variant, test_id, state (never unknown), known_at (when the failure was known) and settled_at.
     """
-    told = label(engine, project, as_of)
-    told = told.loc[told["state"] != FailureState.UNKNOWN, [*MERGED_RESULT, "state"]]
-    both = told.merge(moments(engine), on=MERGED_RESULT, how="inner")
-    named = both.rename(columns={"known_us": "known_at", "settled_us": "settled_at"})
-    for name in ("known_at", "settled_at"):
-        named[name] = pd.DatetimeIndex(named[name].to_numpy("datetime64[us]"), tz="UTC")
-    return named
+    told = states(engine, project, as_of)
+    answers: pd.DataFrame = told.loc[(told["state"] != FailureState.UNKNOWN) & told["settled_at"].notna()]
+    return answers.reset_index(drop=True)
 
 
 def revisions(labels: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:

@@ -5,11 +5,25 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from ml import features
+from ml import features, labels
+from ml.engine import Engine
+from ml.features import Context, Queries
 from ml.models.parts import INVARIANCES, boosted, random_order, scaled
 from ml.schemas import FEATURES, TestSelectionFrame
-from ml.spec import MERGED_RESULT, Decision, ModelSpec, Objective, Range, Rule, RuleKind
-from ml.training import Heuristic, Ranker
+from ml.spec import (
+    END,
+    FAILED_BEFORE,
+    FAILURE_STATE,
+    MERGED_RESULT,
+    SETTLED_AT,
+    Decision,
+    ModelSpec,
+    Objective,
+    Range,
+    Rule,
+    RuleKind,
+)
+from ml.training import Heuristic, Ranker, TwoHeads
 
 QUANTILES = 200
 # What one more failure adds to a rate, by the feature that holds it.
@@ -27,6 +41,28 @@ PER_COUNT = {
     "new_failure_rate": "executions_count",
     "test_last_failure_rate": "variants_count",
 }
+
+
+# -- rows: features of tests, and in training what their failures are held for
+def _build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
+    """Features; in training with `FAILED_BEFORE`, and of failures `FAILURE_STATE` and `SETTLED_AT` as known then."""
+    if queries.runs is not None:
+        return features.build(engine, queries, context)
+    told = labels.states(engine, queries.project, queries.as_of or END)
+    return with_labels(features.build(engine, queries, context), told)
+
+
+def with_labels(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
+    """Rows with what is known of their failures.
+
+    Args:
+        rows: as `features.build` makes them for a training.
+        told: as `labels.states` gives it.
+    """
+    failures = rows.loc[rows["failed"].to_numpy(bool), MERGED_RESULT]
+    found = failures.merge(told, on=MERGED_RESULT, how="left", validate="one_to_one").set_index(failures.index)
+    names = {"state": FAILURE_STATE, "settled_at": SETTLED_AT}
+    return rows.assign(**{FAILED_BEFORE: rows["failures_count"] > 0}).join(found[list(names)].rename(columns=names))
 
 
 # -- candidates: plain scikit-learn types, so that skops can save them and the allow-list can name them
@@ -60,6 +96,10 @@ def _ranker(seed: int, threads: int) -> Ranker:
     return Ranker(seed=seed, threads=threads)
 
 
+def _two_headed(seed: int, threads: int) -> TwoHeads:
+    return TwoHeads(_gradient_boosting(seed, threads))
+
+
 # -- trivial baselines: what a team has without any model; a candidate may lean on those that are a `Heuristic`
 def _random(frame: pd.DataFrame) -> pd.Series:
     return random_order(frame, MERGED_RESULT)
@@ -87,7 +127,7 @@ SPEC = ModelSpec(
     objective=Objective.RANKING,
     decisions=(Decision.SELECT, Decision.SKIP),
     contract=TestSelectionFrame,
-    build=features.build,
+    build=_build,
     outcomes=features.outcomes,
     features=FEATURES,
     candidates={
@@ -96,6 +136,7 @@ SPEC = ModelSpec(
         "gradient_boosting": _gradient_boosting,
         "blend": _blend,
         "ranker": _ranker,
+        "two_headed": _two_headed,
     },
     baselines={
         "recently_failed_first": Heuristic("executions_since_failure_count", is_count=True),

@@ -14,7 +14,6 @@ from ml.errors import RegistryError
 from ml.settings import Settings
 from ml.spec import CandidateRecord, LoggedTraining, Measure, ModelSpec, Split
 from ml.stages.evidence import split_of
-from ml.stages.kinds import with_kinds
 from ml.stages.opening import open_registry, replacing
 from ml.stages.preparation import code_version, training_rows
 from ml.stages.recipe import Recipe, changes, digest_of, recipe_of
@@ -76,8 +75,7 @@ def reproduce(settings: Settings, run: str) -> dict[str, Any]:
     again = _refit(spec, recipe, rows, split)
     frame_told = {"rows": len(rows), **_digests(found, rows)}
     scores = _scores(registry.load(found.version), again, rows, split)
-    told = with_kinds(settings, recipe, rows)
-    metrics = _metrics(found, _measures(spec, again, (told, split), recipe))
+    metrics = _metrics(found, _measures(spec, again, (rows, split), recipe))
     return {
         "run_id": found.run_id,
         "candidate": recipe.candidate,

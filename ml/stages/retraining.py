@@ -28,11 +28,21 @@ from ml.gates.statistical import compare, route
 from ml.gates.thresholds import load_thresholds
 from ml.registry import Registry
 from ml.settings import GATES, Settings
-from ml.spec import WEIGHT, ModelSpec, ModelVersion, Objective, Split, Status, TrainingRecord, Verdict
+from ml.spec import (
+    FAILED_BEFORE,
+    FAILURE_STATE,
+    WEIGHT,
+    ModelSpec,
+    ModelVersion,
+    Objective,
+    Split,
+    Status,
+    TrainingRecord,
+    Verdict,
+)
 from ml.stages import evidence
 from ml.stages.all_projects import words_of
 from ml.stages.describing import describe
-from ml.stages.kinds import KINDS, with_kinds
 from ml.stages.opening import (
     candidate_folder,
     folder_of,
@@ -89,13 +99,12 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
     except NotEnoughData as reason:
         return {**frame, "version": None, "reason": str(reason), "report_url": ""}
     recipe = _recipe(settings, frame, (chosen, rows, split))
-    told = with_kinds(settings, recipe, rows)
-    record = _record(settings, spec, frame, _Fit(fitted, chosen, rows, told, recipe), dag_run)
+    record = _record(settings, spec, frame, _Fit(fitted, chosen, rows, recipe), dag_run)
     registry = open_registry(settings)
     example = _example(chosen.estimator, rows)
     version = registry.log_training(record, chosen.estimator, example, chosen.estimator.predict_proba(example))
     folder = candidate_folder(settings, version)
-    scored = _scored(registry, spec, champion, chosen, (told, split))
+    scored = _scored(registry, spec, champion, chosen, (rows, split))
     with replacing(folder / "scored.parquet") as scratch:
         scored.to_parquet(scratch, index=False)
     candidate = {
@@ -241,12 +250,11 @@ def _example(estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """What came of a fit; `told` are the rows with the kinds of their failures, for reports only."""
+    """What came of a fit on the rows of a frame."""
 
     fitted: list[Fitted]
     chosen: Fitted
     rows: pd.DataFrame
-    told: pd.DataFrame
     recipe: Recipe
 
 
@@ -270,9 +278,9 @@ def _record(settings: Settings, spec: ModelSpec, frame: Mapping[str, Any], fit: 
         "dag_run": dag_run,
     }
     contestants = [*(one for one in fit.fitted if one is not chosen), chosen]
-    records = training.records(spec, contestants, fit.told, split, settings.selection_budget)
+    records = training.records(spec, contestants, fit.rows, split, settings.selection_budget)
     # the chosen one and the baselines are reported on the test period as well; the others never see it
-    judged = training.judged_measures(spec, chosen, fit.told, split, settings.selection_budget)
+    judged = training.judged_measures(spec, chosen, fit.rows, split, settings.selection_budget)
     drawn = {chosen.name: {"importance.png": training.importance_figure(spec, chosen, fit.rows, split)}}
     candidates = tuple(
         replace(
@@ -326,7 +334,7 @@ def _scored(
     """Rows of the validation and test periods with the scores of all contestants."""
     frame, split = data
     rows = pd.concat([training.period_rows(frame, split, "validate"), training.period_rows(frame, split, "test")])
-    kept = [*KEPT, *(name for name in (*KINDS, WEIGHT) if name in rows)]
+    kept = [*KEPT, *(name for name in (FAILED_BEFORE, FAILURE_STATE, WEIGHT) if name in rows)]
     out = rows[kept].assign(**{f"{SLICE}{name}": label(rows) for name, label in spec.slices.items()})
     if "age_s" in rows:
         out[TEST_AGE_DAYS] = rows["age_s"] / DAY_S

@@ -4,6 +4,7 @@ from ml.training.baselines import baseline_scores
 from ml.training.choosing import choose
 from ml.training.evaluation import Yardstick, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, Plan, fit_candidates, predict, refit
+from ml.training.heads import TwoHeads
 from ml.training.leaning import Heuristic
 from ml.training.occlusion import Occluder, occluder
 from ml.training.periods import fresh_period, period_rows, runs_of, split_by_time
@@ -28,6 +29,7 @@ __all__ = [
     "Plan",
     "Ranker",
     "Tuned",
+    "TwoHeads",
     "Yardstick",
     "baseline_scores",
     "choose",

@@ -16,8 +16,9 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from ml.errors import LibraryMissing, NotEnoughData
-from ml.spec import WEIGHT, ModelSpec, Objective, Split
+from ml.spec import FAILURE_STATE, SETTLED_AT, WEIGHT, FailureState, ModelSpec, Objective, Split
 from ml.training.calibration import calibrate
+from ml.training.heads import TwoHeads
 from ml.training.leaning import Heuristic, Pool
 from ml.training.periods import period_rows
 from ml.training.ranker import Ranker
@@ -86,6 +87,16 @@ class Fitted:
         return self.estimator.calibrated_classifiers_[0].estimator.estimator
 
 
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """Rows to fit on with the weight of each, and whether it is known to be a flaky failure; rows to calibrate on."""
+
+    rows: pd.DataFrame
+    weight: NDArray[np.float64]
+    is_flaky: NDArray[np.bool_]
+    later: pd.DataFrame
+
+
 def fit_candidates(
     spec: ModelSpec,
     frame: pd.DataFrame,
@@ -139,7 +150,7 @@ def fit_baselines(spec: ModelSpec, frame: pd.DataFrame, split: Split, options: F
     if not found:
         return []
     data = _learned_from(spec, frame, split, options)
-    return [_fit_baseline(name, one, data) for name, one in found.items() if data[0][one.columns].notna().any().all()]
+    return [_fit_baseline(name, one, data) for name, one in found.items() if data.rows[one.columns].notna().any().all()]
 
 
 def lean(one: Fitted, baseline: Fitted, weight: float, later: pd.DataFrame) -> Fitted:
@@ -227,17 +238,23 @@ def raw_scores(base: Any, features: pd.DataFrame | NDArray[np.float64]) -> NDArr
     return scores
 
 
-def _learned_from(
-    spec: ModelSpec, frame: pd.DataFrame, split: Split, options: FitOptions
-) -> tuple[pd.DataFrame, NDArray[np.float64], pd.DataFrame]:
-    """Rows to fit on with their weights, and rows to calibrate on."""
+def _learned_from(spec: ModelSpec, frame: pd.DataFrame, split: Split, options: FitOptions) -> _Learned:
     rows, later = period_rows(frame, split, "fit"), calibration_rows(spec, frame, split, options)
     if spec.objective is Objective.RANKING:
         rows = _telling(rows, options.outage_share)
     rows, weight = _sampled(rows, options)
     _require_both_outcomes(rows, "fit")
     _require_both_outcomes(later, "calibrate")
-    return rows, weight, later
+    return _Learned(rows, weight, _known_to_be_flaky(rows, split), later)
+
+
+def _known_to_be_flaky(rows: pd.DataFrame, split: Split) -> NDArray[np.bool_]:
+    """Failures whose label said so, and had settled, when validation began: later ones know the judged runs."""
+    if FAILURE_STATE not in rows or split.validate.start is None:
+        return np.zeros(len(rows), bool)
+    settled = rows[SETTLED_AT] < split.validate.start
+    found: NDArray[np.bool_] = (settled & (rows[FAILURE_STATE] == FailureState.FLAKY)).to_numpy(bool)
+    return found
 
 
 def _sampled(rows: pd.DataFrame, options: FitOptions) -> tuple[pd.DataFrame, NDArray[np.float64]]:
@@ -283,10 +300,8 @@ def _require_both_outcomes(rows: pd.DataFrame, period: str) -> None:
         )
 
 
-def _fit(
-    spec: ModelSpec, name: str, data: tuple[pd.DataFrame, NDArray[np.float64], pd.DataFrame], options: FitOptions
-) -> Fitted:
-    rows, weight, later = data
+def _fit(spec: ModelSpec, name: str, data: _Learned, options: FitOptions) -> Fitted:
+    rows = data.rows
     # A feature that was never known so far has nothing to teach, and boosting refuses it.
     columns = [name for name in spec.features if rows[name].notna().any()]
     began = time.perf_counter()
@@ -295,26 +310,28 @@ def _fit(
     if QUANTILES in estimator.get_params():  # more than there are rows would be cut to them, with a warning
         estimator.set_params(**{QUANTILES: min(estimator.get_params()[QUANTILES], len(rows))})
     target = f"{estimator.steps[-1][0]}__sample_weight" if isinstance(estimator, Pipeline) else "sample_weight"
-    runs = {"run": rows.groupby(["started_at", "run_id"]).ngroup()} if isinstance(estimator, Ranker) else {}
-    estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **{target: weight}, **runs)
+    more: dict[str, Any] = {target: data.weight}
+    if isinstance(estimator, Ranker):
+        more["run"] = rows.groupby(["started_at", "run_id"]).ngroup()
+    if isinstance(estimator, TwoHeads):
+        more["is_flaky"] = data.is_flaky
+    estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **more)
     model = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     params = _params(model) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
     if "n_jobs" in model.get_params():
         model.set_params(n_jobs=1)  # two threads add the trees up in a different order
     # A ranking learns from runs with a failure only: its own probabilities are none of every run's.
     shrinks = spec.objective is Objective.PROBABILITY
-    calibrated = _calibrated(estimator, later, columns, shrinks=shrinks)
+    calibrated = _calibrated(estimator, data.later, columns, shrinks=shrinks)
     return Fitted(Plan(name, parameters=tuned), calibrated, params, time.perf_counter() - began)
 
 
-def _fit_baseline(
-    name: str, baseline: Heuristic, data: tuple[pd.DataFrame, NDArray[np.float64], pd.DataFrame]
-) -> Fitted:
-    rows, weight, later = data
+def _fit_baseline(name: str, baseline: Heuristic, data: _Learned) -> Fitted:
+    rows = data.rows
     began = time.perf_counter()
-    fitted = clone(baseline).fit(rows[baseline.columns], rows["failed"].to_numpy(bool), weight)
+    fitted = clone(baseline).fit(rows[baseline.columns], rows["failed"].to_numpy(bool), data.weight)
     params = _params(fitted) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
-    calibrated = _calibrated(fitted, later, baseline.columns)
+    calibrated = _calibrated(fitted, data.later, baseline.columns)
     return Fitted(Plan("", name, 1.0), calibrated, params, time.perf_counter() - began)
 
 

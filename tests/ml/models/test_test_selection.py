@@ -6,11 +6,14 @@ import pandas as pd
 import pytest
 
 from ml import training
+from ml.engine import open_engine
 from ml.errors import SettingsError
+from ml.features import Context, Queries
 from ml.models import MODULES, load_model
 from ml.schemas import FEATURES
 from ml.settings import MODELS
 from ml.spec import RuleKind
+from tests.label_builders import LATER, at, line, register
 from tests.ml.training.training_builders import frame_of
 
 pytestmark = pytest.mark.slow
@@ -68,11 +71,37 @@ def test_every_candidate_fits_with_unknown_features_and_ranks_what_fails_first(f
         "gradient_boosting",
         "blend",
         "ranker",
+        "two_headed",
     ]
     for one in fitted:
         scores = frame.assign(score=training.predict(one.estimator, frame)["score"]).dropna(subset="rate")
         means = scores.groupby("rate")["score"].mean()
         assert means[0.6] > means[0.02], one.name
+
+
+def built(frames, queries):
+    with open_engine("duckdb", threads=2) as engine:
+        register(engine, frames)
+        return load_model("test_selection").build(engine, queries, Context())
+
+
+def test_a_training_frame_says_what_its_failures_are_held_for_as_known_then():
+    frames = line("pppfppfppp", commits="abcddefghi")  # r3 passes on its commit in r4
+    late = built(frames, Queries.training("p", as_of=LATER)).set_index("run_id")
+    subject = late[late["test_id"] == late["test_id"][late["failed"]].iloc[0]]
+    assert subject["failure_state"].dropna().index.tolist() == ["r3", "r6"]
+    assert subject.loc["r3", ["failure_state", "settled_at"]].tolist() == ["flaky", at(45)]
+    assert subject["failed_before"].tolist() == [False] * 4 + [True] * 6
+    assert subject["settled_at"].dropna().index.tolist() == ["r3"]  # r6 has had too few executions since
+    early = built(frames, Queries.training("p", as_of=at(44))).set_index("run_id")
+    assert early["settled_at"].isna().all()
+
+
+def test_a_frame_to_score_knows_no_failure():
+    asked = Queries.prediction("p", pd.DataFrame({"run_id": [], "started_at": []}), LATER)
+    frame = built(line("pppf"), asked)
+    assert len(frame)
+    assert "failure_state" not in frame
 
 
 def baseline(name, **columns):

@@ -15,7 +15,7 @@ threshold where the model learns.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import label_truth
-from experiments.histories import opened, read_tables
+from experiments.histories import opened, with_results_on_disk
 from experiments.rows import RESULTS, Row, figures, libraries, number, write
 from ml import metrics, training
 from ml.engine import Engine
@@ -58,7 +58,7 @@ def border_of(engine: Engine) -> datetime:
     return moment
 
 
-def rows_of(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, datetime]:
+def rows_of(tables: Mapping[str, pd.DataFrame | Path]) -> tuple[pd.DataFrame, datetime]:
     """Failures up to the border as labelled then, and later ones as labelled at the end; and the border."""
     project = str(tables["runs"]["project"].iloc[0])
     with opened(tables) as engine:
@@ -81,7 +81,7 @@ class Part:
 
 def real(folder: Path) -> Part:
     """A history folder."""
-    return Part(folder.name, *rows_of(read_tables(folder)))
+    return Part(folder.name, *rows_of(with_results_on_disk(folder)))
 
 
 def simulated(seeds: Sequence[int]) -> Part:

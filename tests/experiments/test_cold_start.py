@@ -1,11 +1,14 @@
 """Of no project more than the first part is looked at, and who is left out is ordered by what the others teach."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from experiments import page
 from experiments.cold_start import beginning, first_part, leave_out, side_by_side
+from experiments.rows import write
 from ml.models import load_model
 from ml.sources.simulator import World, simulate
 from ml.training import runs_of
@@ -54,9 +57,20 @@ def test_the_beginning_ends_with_the_run_after_which_a_model_of_its_own_is_near(
     assert len(early) < 100
 
 
-def test_a_project_is_ordered_by_a_model_of_the_others(frames: dict[str, pd.DataFrame]) -> None:
+def test_a_project_is_ordered_by_a_model_of_the_others_and_the_page_says_how_well(
+    frames: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
     found = list(leave_out(QUICK, frames, "new"))
     assert {row["span"] for row in found} == {"all", "beginning"}
     assert all(str(row["chosen"]).startswith("logistic_regression") for row in found)
     leads = [row for row in found if row["measure"] == "apfd_all_lead" and row["method"] == "model"]
     assert [row["span"] for row in leads] == ["all", "beginning"]
+    write(tmp_path / page.NEW_PROJECT, {"about": {}, "rows": found})
+    shown = [line for line in page.render(tmp_path).splitlines() if line.startswith("| new |")]
+    assert [line.split(" | ")[1:3] for line in shown] == [
+        ["all", "all"],
+        ["new", "all"],
+        ["all", "beginning"],
+        ["new", "beginning"],
+    ]
+    assert shown[0].endswith(f" | {page.cell(leads[0])} |")

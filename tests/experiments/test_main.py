@@ -11,7 +11,7 @@ from experiments.histories import data_folder
 def test_sets_that_are_absent_are_named_and_nothing_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command.measure(tmp_path, large=True)
+    command.measure(tmp_path)
     told = capsys.readouterr().out.splitlines()
     assert told == [
         f"{name}: absent, no folder of that name in the data"

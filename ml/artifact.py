@@ -31,6 +31,7 @@ ALLOWED_TYPES = (
     "builtins.tuple",
     "ml.training.calibration.LogOdds",
     "ml.training.leaning.Heuristic",
+    "ml.training.leaning.Level",
     "ml.training.leaning.Pool",
     "ml.training.ranker.Ranker",
     "numpy.bool",

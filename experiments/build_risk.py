@@ -3,10 +3,10 @@
 Run: ``python -m experiments.build_risk --builds <builds.parquet> --history <history folder> ...``
 
 Protocol: the first 70 % of a project's runs are for learning and for every choice, the last 30 % are judged once.
-A candidate is chosen by its mean quadratic score over time-ordered folds inside the 70 %. It is then fitted on the
-first four fifths of them and calibrated on the last fifth, on which the threshold of F1 is chosen as well, for the
-baselines too. Features of a run look at what was known when it started, so they go on learning in the judged period,
-as the moving average of outcomes does.
+What is chosen, a candidate and how much it leans on the moving average, is what the pipeline would choose on the 70 %.
+It is then fitted on the first four fifths of them and calibrated on the last fifth, on which the threshold of F1 is
+chosen as well, for the baselines too. Features of a run look at what was known when it started, so they go on learning
+in the judged period, as the moving average of outcomes does.
 
 The builds file has a row per build: project, tr_build_id, gh_build_started_at, build_Failed, gh_is_pr, and metrics of
 the change that TravisTorrent counted (`CHANGE`, `STATE`). Its histories are read by the same features as any other.
@@ -33,7 +33,6 @@ from ml.training import FitOptions, Plan, Yardstick
 FILE = RESULTS / "build_risk.json"
 LEARNED_SHARE = 0.7
 FIT_SHARE = 0.8
-FOLDS = ((0.5, 0.6), (0.6, 0.7))
 OPTIONS = FitOptions(seed=1, threads=2)
 CHANGE = (
     "git_diff_src_churn",
@@ -106,32 +105,26 @@ def _moment(starts: pd.Series, share: float) -> Any:
     return starts.iloc[int(len(starts) * share)].to_pydatetime()
 
 
-def choose(spec: ModelSpec, frame: pd.DataFrame) -> str:
-    """Name of the candidate with the highest mean quadratic score over the folds."""
-    scores: dict[str, list[float]] = {name: [] for name in spec.candidates}
-    for learned, judged in FOLDS:
-        split = split_at(frame, learned, judged)
-        rows = training.period_rows(frame, split, "test")
-        for one in training.fit_candidates(spec, frame, split, OPTIONS):
-            scored = rows.join(training.predict(one.estimator, rows))
-            scores[one.name].append(
-                float(metrics.probability_by_run(scored, metrics.Columns())["quadratic_score"].mean())
-            )
-    return max(scores, key=lambda name: float(np.mean(scores[name])))
+def choose(spec: ModelSpec, frame: pd.DataFrame) -> Plan:
+    """What the pipeline would choose on the runs before the judged ones."""
+    judged = split_at(frame, LEARNED_SHARE, 1).test
+    split = training.split_by_time(training.runs_of(frame), judged)
+    fitted = training.fit_candidates(spec, frame, split, OPTIONS)
+    return training.choose(spec, fitted, frame, split, OPTIONS).plan
 
 
 def measure(set_name: str, spec: ModelSpec, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Rows of one project: the chosen model and every baseline on the last 30 % of its runs."""
     chosen = choose(spec, frame)
     split = split_at(frame, LEARNED_SHARE, 1)
-    model = training.refit(spec, Plan(chosen), frame, split, OPTIONS)
+    model = training.refit(spec, chosen, frame, split, OPTIONS)
     tune, test = training.period_rows(frame, split, "calibrate"), training.period_rows(frame, split, "test")
     contestants = {"model": (training.predict(model.estimator, tune), training.predict(model.estimator, test))}
     earlier, later = (training.baseline_scores(spec, frame, split, rows) for rows in (tune, test))
     contestants |= {name: (earlier[name], later[name]) for name in spec.baselines}
     yardstick = Yardstick(Objective.PROBABILITY, training.period_block(spec, frame, split, "test"))
     about = {"experiment": "build_risk", "set": set_name, "project": str(frame["project"].iloc[0])}
-    about |= {"runs": len(test), "failed_rate": round(float(test["failed"].mean()), 4), "chosen": chosen}
+    about |= {"runs": len(test), "failed_rate": round(float(test["failed"].mean()), 4), "chosen": chosen.name}
     for name, (then, now) in contestants.items():
         limit = metrics.best_threshold(tune["failed"], then["probability"])
         found = training.evaluate(test.join(now), "test", replace(yardstick, threshold=limit))

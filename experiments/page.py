@@ -43,6 +43,7 @@ SHARES = {
     "least_runs": LEAST_RUNS,
 }
 PLOT_DPI = 70  # a page, not a poster: the repository keeps them
+LOWER_IS_BETTER = ("brier", "ece")
 HALF = 0.5  # of the gap on new failures: the aim
 NAMES = {
     "recently_failed_first": "last failed first",
@@ -97,6 +98,7 @@ def render(results: Path = RESULTS) -> str:
         methods=methods,
         means=means,
         aim=aim,
+        against=against,
         best_of=best_of,
     )
 
@@ -146,6 +148,20 @@ def aim(rows: Sequence[Row], method: str, measure: str) -> str:
     answer = "met" if judged["value"] >= limit else "missed"
     is_sure = judged["low"] is not None and not judged["low"] < limit <= judged["high"]
     return answer if is_sure else f"{answer}, within chance"
+
+
+def against(rows: Sequence[Row], rival: str) -> list[Row]:
+    """The model's figures with a rival's: the lead (above 0 is better), and whether theirs lies in our interval."""
+    found = []
+    for own in (row for row in rows if row["method"] == MODEL):
+        theirs = at(rows, method=rival, **{key: own[key] for key in ("set", "project", "measure")})
+        if not theirs or None in (own["value"], theirs["value"]):
+            continue
+        sign = -1 if own["measure"] in LOWER_IS_BETTER else 1
+        is_within = own["low"] is not None and own["low"] <= theirs["value"] <= own["high"]
+        lead = sign * (own["value"] - theirs["value"])
+        found.append({**own, "rival": theirs["value"], "lead": lead, "is_within": is_within})
+    return found
 
 
 def agreement(documents: Mapping[str, Any], published: Mapping[str, Any]) -> Iterable[Row]:

@@ -32,6 +32,7 @@ ALLOWED_TYPES = (
     "ml.training.calibration.LogOdds",
     "ml.training.heads.TwoHeads",
     "ml.training.leaning.Heuristic",
+    "ml.training.leaning.Level",
     "ml.training.leaning.Pool",
     "ml.training.ranker.Ranker",
     "numpy.bool",

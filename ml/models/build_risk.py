@@ -10,6 +10,7 @@ from ml import features
 from ml.models.parts import INVARIANCES, random_order, scaled
 from ml.schemas import BuildRiskFrame, feature_descriptions, feature_groups
 from ml.spec import Decision, ModelSpec, Objective, Rule, RuleKind
+from ml.training import Level
 
 CHANGE = list(feature_groups(BuildRiskFrame)["change"])
 QUANTILES = 100
@@ -44,13 +45,9 @@ def _blend(seed: int, threads: int) -> Pipeline:
     return scaled(VotingClassifier([(name, part(seed, 1)) for name, part in parts], voting="soft"), seed, QUANTILES)
 
 
-# -- trivial baselines: what a team has without any model
+# -- trivial baselines: what a team has without any model; a candidate may lean on the one that is a `Level`
 def _previous_outcome(frame: pd.DataFrame) -> pd.Series:
     return frame["is_last_failed"]
-
-
-def _outcomes_with_decay(frame: pd.DataFrame) -> pd.Series:
-    return frame["ewma_failed_rate"]
 
 
 def _change_metrics(frame: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +86,7 @@ SPEC = ModelSpec(
     },
     baselines={
         "previous_outcome": _previous_outcome,
-        "outcomes_with_decay": _outcomes_with_decay,
+        "outcomes_with_decay": Level("ewma_failed_rate"),
         "change_metrics": _change_metrics,
         "random": _random,
     },

@@ -5,7 +5,7 @@ from ml.training.choosing import choose
 from ml.training.evaluation import Yardstick, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, Plan, fit_candidates, predict, refit
 from ml.training.heads import TwoHeads
-from ml.training.leaning import Heuristic
+from ml.training.leaning import Heuristic, Level
 from ml.training.occlusion import Occluder, occluder
 from ml.training.periods import fresh_period, period_rows, runs_of, split_by_time
 from ml.training.ranker import Ranker
@@ -25,6 +25,7 @@ __all__ = [
     "FitOptions",
     "Fitted",
     "Heuristic",
+    "Level",
     "Occluder",
     "Plan",
     "Ranker",

@@ -104,15 +104,15 @@ def calibrate(
         calibrated.fit(features, failed, sample_weight=stands_for).set_params(cv=None)
     sigmoid = calibrated.calibrated_classifiers_[0].calibrators[0]  # 1 / (1 + exp(a_ * score + b_))
     if shrinks or sigmoid.a_ > -LEAST_SLOPE:
-        weight = 0.5 ** (np.arange(len(failed))[::-1] / HALF_LIFE)
-        weight = weight if stands_for is None else weight * stands_for
-        slope, intercept = _shrunk(base.decision_function(features), failed, weight)
+        slope, intercept = shrunk(base.decision_function(features), failed, stands_for)
         sigmoid.a_, sigmoid.b_ = -slope, -intercept
     return calibrated
 
 
-def _shrunk(log_odds: Floats, failed: NDArray[np.bool_], weight: Floats) -> tuple[float, float]:
-    """Slope and intercept of the sigmoid, with normal priors at 1 and 0."""
+def shrunk(log_odds: Floats, failed: NDArray[np.bool_], stands_for: Floats | None = None) -> tuple[float, float]:
+    """Slope and intercept of the sigmoid where `calibrate` shrinks: normal priors at 1 and 0; arguments as there."""
+    weight = 0.5 ** (np.arange(len(failed))[::-1] / HALF_LIFE)
+    weight = weight if stands_for is None else weight * stands_for
 
     def loss(line: Floats) -> tuple[float, Floats]:
         slope, intercept = line

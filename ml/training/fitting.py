@@ -15,8 +15,9 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from ml import metrics
 from ml.errors import LibraryMissing, NotEnoughData
-from ml.spec import FAILURE_STATE, SETTLED_AT, WEIGHT, FailureState, ModelSpec, Objective, Split
+from ml.spec import FAILURE_STATE, SETTLED_AT, FailureState, ModelSpec, Objective, Split
 from ml.training.calibration import calibrate
 from ml.training.heads import TwoHeads
 from ml.training.leaning import Heuristic, Pool
@@ -150,13 +151,15 @@ def fit_baselines(spec: ModelSpec, frame: pd.DataFrame, split: Split, options: F
     if not found:
         return []
     data = _learned_from(spec, frame, split, options)
-    return [_fit_baseline(name, one, data) for name, one in found.items() if data.rows[one.columns].notna().any().all()]
+    known = {name: one for name, one in found.items() if data.rows[one.columns].notna().any().all()}
+    return [_fit_baseline(spec, name, one, data) for name, one in known.items()]
 
 
-def lean(one: Fitted, baseline: Fitted, weight: float, later: pd.DataFrame) -> Fitted:
+def lean(spec: ModelSpec, one: Fitted, baseline: Fitted, weight: float, later: pd.DataFrame) -> Fitted:
     """A candidate whose log-odds are averaged with those of a baseline.
 
     Args:
+        spec: the model.
         one: the candidate.
         baseline: one of `fit_baselines`.
         weight: of the baseline, between 0 and 1.
@@ -166,7 +169,7 @@ def lean(one: Fitted, baseline: Fitted, weight: float, later: pd.DataFrame) -> F
     plan = replace(one.plan, baseline=baseline.plan.baseline, weight=weight)
     params = one.params | {"leans_on": baseline.plan.baseline, "leaning_weight": weight}
     columns = list(one.estimator.feature_names_in_)
-    return Fitted(plan, _calibrated(pool, later, columns), params, one.seconds + baseline.seconds)
+    return Fitted(plan, _calibrated(spec, pool, later, columns), params, one.seconds + baseline.seconds)
 
 
 def refit(spec: ModelSpec, plan: Plan, frame: pd.DataFrame, split: Split, options: FitOptions) -> Fitted:
@@ -178,12 +181,14 @@ def refit(spec: ModelSpec, plan: Plan, frame: pd.DataFrame, split: Split, option
     candidates = {plan.candidate: spec.candidates[plan.candidate]}
     options = replace(options, parameters={plan.candidate: plan.parameters})
     [one] = fit_candidates(replace(spec, candidates=candidates), frame, split, options)
-    return lean(one, baselines[0], plan.weight, calibration_rows(spec, frame, split, options)) if baselines else one
+    if not baselines:
+        return one
+    return lean(spec, one, baselines[0], plan.weight, calibration_rows(spec, frame, split, options))
 
 
 def calibration_rows(spec: ModelSpec, frame: pd.DataFrame, split: Split, options: FitOptions) -> pd.DataFrame:
-    """Rows that models are calibrated on: of every run that is no outage."""
-    later = period_rows(frame, split, "calibrate")
+    """Rows that models are calibrated on, in time order: of every run that is no outage."""
+    later = period_rows(frame, split, "calibrate").sort_values(["started_at", "run_id"], kind="stable")
     return _without_outages(later, options.outage_share) if spec.objective is Objective.RANKING else later
 
 
@@ -320,27 +325,25 @@ def _fit(spec: ModelSpec, name: str, data: _Learned, options: FitOptions) -> Fit
     params = _params(model) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
     if "n_jobs" in model.get_params():
         model.set_params(n_jobs=1)  # two threads add the trees up in a different order
-    # A ranking learns from runs with a failure only: its own probabilities are none of every run's.
-    shrinks = spec.objective is Objective.PROBABILITY
-    calibrated = _calibrated(estimator, data.later, columns, shrinks=shrinks)
+    calibrated = _calibrated(spec, estimator, data.later, columns)
     return Fitted(Plan(name, parameters=tuned), calibrated, params, time.perf_counter() - began)
 
 
-def _fit_baseline(name: str, baseline: Heuristic, data: _Learned) -> Fitted:
+def _fit_baseline(spec: ModelSpec, name: str, baseline: Heuristic, data: _Learned) -> Fitted:
     rows = data.rows
     began = time.perf_counter()
     fitted = clone(baseline).fit(rows[baseline.columns], rows["failed"].to_numpy(bool), data.weight)
     params = _params(fitted) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
-    calibrated = _calibrated(fitted, data.later, baseline.columns)
+    calibrated = _calibrated(spec, fitted, data.later, baseline.columns)
     return Fitted(Plan("", name, 1.0), calibrated, params, time.perf_counter() - began)
 
 
-def _calibrated(
-    classifier: Any, later: pd.DataFrame, columns: list[str], *, shrinks: bool = False
-) -> CalibratedClassifierCV:
-    later = later.sort_values(["started_at", "run_id"], kind="stable")
-    stands_for = later[WEIGHT].to_numpy(np.float64) if WEIGHT in later else np.ones(len(later))
-    return calibrate(classifier, later[columns], later["failed"].to_numpy(bool), stands_for, shrinks=shrinks)
+def _calibrated(spec: ModelSpec, classifier: Any, later: pd.DataFrame, columns: list[str]) -> CalibratedClassifierCV:
+    # A ranking learns from runs with a failure only: its own probabilities are none of every run's.
+    shrinks = spec.objective is Objective.PROBABILITY
+    return calibrate(
+        classifier, later[columns], later["failed"].to_numpy(bool), metrics.weights_of(later), shrinks=shrinks
+    )
 
 
 def _params(model: Any) -> dict[str, str | float | int]:

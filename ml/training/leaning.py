@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 # Keeps rates of 0 and durations of 0 apart from nothing.
 PART = 0.001
+# The same for levels, 0 and 1 being two ends: a few runs that all failed say less than a thousand.
+ROOM = 0.05
 # An order that was worthless so far keeps its direction: what it is worth is for the validation period to say.
 LEAST_SLOPE = 0.01
 
@@ -79,6 +81,28 @@ class Heuristic(Odds):
         known = rows.assign(**{self.column: rows[self.column].fillna(np.inf if self.is_count else 0.0)})
         value = self(known).to_numpy(np.float64)
         scale: NDArray[np.float64] = np.log(value if self.per else value + PART)[:, None]
+        return scale
+
+
+class Level(Heuristic):
+    """A rate that says how likely a failure is: a trivial baseline of probabilities, near 1 as well as near 0.
+
+    Args:
+        column: a rate (0..1); one that is unknown counts as the share of failures in what was fitted on.
+    """
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column)
+
+    def fit(self, rows: pd.DataFrame, failed: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the curve over the log-odds of the rate; `sample_weight` as scikit-learn has it."""
+        weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        self.usual_ = float(np.average(np.asarray(failed, np.float64), weights=weights))
+        return super().fit(rows, failed, sample_weight)
+
+    def _scale(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+        rate = rows[self.column].fillna(self.usual_).to_numpy(np.float64)
+        scale: NDArray[np.float64] = (np.log(rate + ROOM) - np.log(1 - rate + ROOM))[:, None]
         return scale
 
 

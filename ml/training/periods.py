@@ -12,6 +12,7 @@ from ml.spec import Interval, Split
 
 Period = Literal["fit", "calibrate", "validate", "test"]
 
+WINDOWS = 3
 TICK = timedelta(microseconds=1)
 FIT_SHARE = 0.65
 CALIBRATE_SHARE = 0.15
@@ -92,6 +93,28 @@ def split_by_time(runs: pd.DataFrame, test: Interval | float) -> Split:
     return split
 
 
+def windows(runs: pd.DataFrame, split: Split) -> list[Split]:
+    """A split and what it would have been earlier: validate periods of as many runs, each ending where the next begins.
+
+    Args:
+        runs: as for `split_by_time`.
+        split: as `split_by_time` makes it.
+
+    Returns:
+        at most `WINDOWS` splits, the given one first; where a period has too few failing runs, fewer.
+    """
+    ordered = runs.sort_values(["started_at", "run_id"], ignore_index=True)
+    starts = ordered["started_at"]
+    first, end = ((starts < border).sum() for border in (split.validate.start, split.validate.end))
+    found = [split]
+    for at in range(first - (end - first), 0, first - end)[: WINDOWS - 1]:
+        calibrate = _moment(starts.iloc[math.floor(at * FIT_SHARE / (FIT_SHARE + CALIBRATE_SHARE))])
+        validate = Interval(_moment(starts.iloc[at]), found[-1].validate.start)
+        fit, calibration = Interval(None, calibrate), Interval(calibrate, validate.start)
+        found.append(Split(fit, calibration, validate, split.test))
+    return [split, *(one for one in found[1:] if not _lacking(ordered, one))]
+
+
 def period_rows(frame: pd.DataFrame, split: Split, period: Period) -> pd.DataFrame:
     """Rows of the runs in a period whose results were known before the next one began.
 
@@ -128,14 +151,17 @@ def _moment(value: pd.Timestamp) -> datetime:
 
 
 def _require_failing_runs(runs: pd.DataFrame, split: Split) -> None:
+    if lacking := _lacking(runs, split):
+        raise NotEnoughData(f"splitting {len(runs)} runs by time: {'; '.join(lacking)}")
+
+
+def _lacking(runs: pd.DataFrame, split: Split) -> list[str]:
     found = {name: int(period_rows(runs, split, name)["is_failing"].sum()) for name in _PERIODS}
-    lacking = [
+    return [
         f"{name} has {found[name]} failing runs and needs {needed}"
         for name, needed in MIN_FAILING_RUNS.items()
         if found[name] < needed
     ]
-    if lacking:
-        raise NotEnoughData(f"splitting {len(runs)} runs by time: {'; '.join(lacking)}")
 
 
 _PERIODS: tuple[Period, ...] = ("fit", "calibrate", "validate", "test")

@@ -8,9 +8,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from ml import artifact, training
-from ml.training import Heuristic, Plan
+from ml.spec import Objective
+from ml.training import Heuristic, Level, Plan
 from ml.training.choosing import WEIGHTS
-from ml.training.evaluation import primary_by_run
+from ml.training.evaluation import primary_by_run, scored
 from ml.training.fitting import chance, odds
 from ml.training.leaning import Pool
 from tests.ml.training.training_builders import small_spec
@@ -62,10 +63,11 @@ def test_a_rate_ranks_as_it_is_and_per_second_the_quick_one_first():
         (Heuristic("x", is_count=True), [None, 100_000, 5_000, 300, 17, 3, 2, 1, 0]),
         (Heuristic("x"), [0, 1e-9, 1e-4, 0.2, 0.5, 0.999, 1]),
         (Heuristic("x", per="cost"), [0, 0.001, 0.2, 0.6, 1]),
+        (Level("x"), [0, 1e-9, 1e-4, 0.2, 0.5, 0.999, 1]),
     ],
 )
 def test_the_odds_of_a_baseline_are_in_its_order_far_outside_of_what_it_was_fitted_on_too(heuristic, values):
-    known = rows_of(x=[0, 1, 0, 1, 2, 0], cost=1)
+    known = rows_of(x=[0, 1, 0, 1, 1, 0], cost=1)
     fitted = heuristic.fit(known, np.array([False, True, False, True, False, True]))
     found = fitted.decision_function(rows_of(x=values, cost=1))
     assert np.isfinite(found).all()
@@ -83,6 +85,26 @@ def test_the_odds_of_a_baseline_are_calibrated_where_they_were_learned():
     failed = np.arange(2_000) % 100 < np.repeat([1, 40], 1_000)
     chances = Heuristic("x").fit(rows, failed).predict_proba(rows)[:, 1]
     assert chances[[0, -1]] == pytest.approx([0.01, 0.4], abs=0.02)
+
+
+def test_the_odds_of_a_level_are_as_good_near_one_as_near_zero():
+    rates = np.array([0.02, 0.1, 0.5, 0.9, 0.98])
+    rows = rows_of(x=np.repeat(rates, 1_000))
+    failed = np.arange(5_000) % 1_000 < 1_000 * rows["x"]
+    found = Level("x").fit(rows, failed).predict_proba(rows_of(x=rates))[:, 1]
+    assert found == pytest.approx(rates, abs=0.02)
+    mirrored = Level("x").fit(1 - rows, ~failed).predict_proba(1 - rows_of(x=rates))[:, 1]
+    assert mirrored == pytest.approx(1 - found, abs=1e-6)
+
+
+def test_a_level_that_is_unknown_counts_as_the_usual_one():
+    rows, failed = rows_of(x=[0.1, 0.3, 0.3, 0.5] * 50), np.array([False, False, False, True] * 50)
+    level = Level("x").fit(rows, failed)
+    [unknown, usual] = level.decision_function(rows_of(x=[None, 0.25]))
+    assert unknown == usual
+    weighted = Level("x").fit(rows, failed, np.where(failed, 3.0, 1.0))
+    [unknown, usual] = weighted.decision_function(rows_of(x=[None, 0.5]))
+    assert unknown == usual
 
 
 # -- a pool
@@ -189,6 +211,48 @@ def test_the_plan_is_logged_and_makes_the_same_model_again(torn, split):
     )
 
 
+@pytest.fixture(scope="module")
+def doubtful(frame, split):
+    """A model of probabilities that sees half of what decides, and a baseline that sees the other half."""
+    spec = small_spec(
+        objective=Objective.PROBABILITY,
+        primary_metric="quadratic_score_all",
+        features=("rate", "hidden"),
+        candidates={"half": lambda seed, threads: Half()},
+        baselines={"by_hidden": Level("hidden"), "by_chance": lambda rows: rows["noise"]},
+    )
+    return spec, with_two_causes(frame)
+
+
+def test_probabilities_lean_as_well_and_stay_calibrated(doubtful, split):
+    spec, rows = doubtful
+    one = chosen(spec, rows, split)
+    assert (one.plan.candidate, one.plan.baseline) == ("half", "by_hidden")
+    test = training.period_rows(rows, split, "test")
+    assert training.predict(one.estimator, test)["probability"].mean() == pytest.approx(test["failed"].mean(), abs=0.05)
+    judged = training.judged_measures(spec, one, rows, split)
+    [alone] = training.fit_candidates(spec, rows, split, OPTIONS)
+    own = training.judged_measures(spec, alone, rows, split)
+    assert judged[one.name]["test.brier"].value < own["half"]["test.brier"].value
+    again = training.refit(spec, Plan(**asdict(one.plan)), rows, split, OPTIONS)
+    pd.testing.assert_frame_equal(
+        training.predict(again.estimator, rows), training.predict(one.estimator, rows), rtol=0, atol=0
+    )
+
+
+def test_what_was_better_in_the_last_window_only_is_not_chosen(doubtful, split):
+    spec, rows = doubtful
+    # In the validate period what is hidden does not matter; before it did.
+    late = rows["started_at"] >= split.validate.start
+    rows = rows.assign(failed=np.where(late, rows["rate"] > np.random.default_rng(3).random(len(rows)), rows["failed"]))
+    [alone] = fitted = training.fit_candidates(spec, rows, split, OPTIONS)
+    one = training.choose(spec, fitted, rows, split, OPTIONS)
+    assert one.plan.baseline == "by_hidden"
+    last = training.period_rows(rows, split, "validate")
+    theirs, ours = (primary_by_run(spec, scored(fit.estimator, last)).mean() for fit in (alone, one))
+    assert theirs > ours
+
+
 def test_a_row_gets_the_same_score_in_any_company(torn):
     _, frame, one = torn
     together = training.predict(one.estimator, frame)
@@ -216,9 +280,10 @@ def test_a_baseline_whose_feature_was_never_known_is_not_leant_on(frame, split):
     assert chosen(spec, frame.assign(nothing=np.nan), split).plan == Plan("blind")
 
 
+@pytest.mark.parametrize("baseline", [Heuristic("rate", per="noise"), Level("rate")])
 @pytest.mark.parametrize("weight", [0.5, 1.0])
-def test_it_comes_back_from_a_file_that_holds_allowed_types_only(frame, split, weight):
-    spec = small_spec(baselines={"by_rate": Heuristic("rate", per="noise")})
+def test_it_comes_back_from_a_file_that_holds_allowed_types_only(frame, split, weight, baseline):
+    spec = small_spec(baselines={"by_rate": baseline})
     plan = Plan("forest" if weight < 1 else "", "by_rate", weight)
     one = training.refit(spec, plan, frame, split, OPTIONS)
     data = artifact.dump(one.estimator)

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from ml.errors import NotEnoughData
-from ml.spec import Interval
-from ml.training.periods import TICK, fresh_period, runs_of
+from ml.spec import Interval, Split
+from ml.training.periods import TICK, fresh_period, period_rows, runs_of, split_by_time, windows
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -86,3 +86,33 @@ def test_a_history_of_one_run_gives_a_period_of_that_run() -> None:
 def test_runs_that_started_at_the_same_moment_are_judged_together() -> None:
     period = fresh_period(runs("xxxxx", [0, 1, 2, 2, 3]), [], 0.4, 1)
     assert period.start == at(2)
+
+
+def test_windows_are_as_long_as_the_validate_period_and_follow_each_other() -> None:
+    history = runs("x" * 300)
+    split = split_by_time(history, 1 / 3)
+    found = windows(history, split)
+    assert found[0] == split
+    assert [one.validate for one in found] == [
+        Interval(at(160), at(200)),
+        Interval(at(120), at(160)),
+        Interval(at(80), at(120)),
+    ]
+    for one in found:
+        assert one.fit.start is None
+        assert one.fit.end == one.calibrate.start
+        assert one.calibrate.end == one.validate.start
+        sizes = [len(period_rows(history, one, period)) for period in ("fit", "calibrate")]
+        assert sizes[0] / sum(sizes) == pytest.approx(0.65 / 0.8, abs=0.01)
+
+
+def test_a_window_with_too_few_failing_runs_is_left_out() -> None:
+    history = runs("." * 80 + "x" * 220)
+    assert [one.validate.start for one in windows(history, split_by_time(history, 1 / 3))] == [at(160)]
+
+
+def test_a_short_history_has_no_windows_but_the_last() -> None:
+    history = runs("x" * 90)
+    split = split_by_time(history, 0.3)
+    long = Split(split.fit, split.calibrate, Interval(at(20), split.validate.end), split.test)
+    assert windows(history, long) == [long]

@@ -15,7 +15,7 @@ Told = list[tuple[str, str, bool, str | None]]
 
 
 def placed(run_id: str, order: str, attempt: int = 1, variant: str = "v", start: int = 1) -> list[dict[str, Any]]:
-    """Results in order, as ``ap bf``: test and outcome; ``.`` leaves a position out, ``?`` after the outcome has none."""
+    """Results in order, as ``ap bf``: test and outcome; ``.`` leaves a position out, with ``?`` a result has none."""
     rows: list[dict[str, Any]] = []
     position = start
     for word in order.split():

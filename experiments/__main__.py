@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import build_risk, cold_start, flakiness, flaky_tests, labels, test_selection
+from experiments import build_risk, cold_start, flakiness, flaky_tests, labels, order_hints, test_selection
 from experiments.histories import data_folder
 from experiments.page import PAGE, write_page
 
@@ -41,6 +41,7 @@ def measure(data: Path) -> None:
     if (data / "ozone").is_dir():
         labels.judge(data / "ozone")
         flakiness.main([f"--ozone={data / 'ozone'}"])
+        order_hints.main([])
     sources = [f"--history={folder}" for folder in _there(data, RISKS)]
     sources += [f"--builds={data / BUILDS}"] if (data / BUILDS).exists() else []
     if sources:

@@ -28,6 +28,7 @@ BUILD_RISK = "build_risk.json"
 FLAKINESS = "flakiness.json"
 FLAKY_TESTS = "flaky_tests.json"
 NEW_PROJECT = "cold_start.json"
+ORDER_HINTS = "order_hints.json"
 SETS = ("ozone", "ozone_gha", "dune", "druid", "iofrol", "zephyr")
 MEASURES = ("apfd", "apfdc")
 AGREES = 0.005
@@ -85,6 +86,7 @@ def render(results: Path = RESULTS) -> str:
         builds=read(results / BUILD_RISK),
         labels=read(results / LABELS),
         flakiness=_rows_only(read(results / FLAKINESS))["rows"],
+        order_hints=_rows_only(read(results / ORDER_HINTS))["rows"],
         triage=read(results / FLAKY_TESTS),
         left_out=read(results / NEW_PROJECT),
         others=_others(results),
@@ -105,7 +107,7 @@ def render(results: Path = RESULTS) -> str:
 
 def _others(results: Path) -> dict[str, dict[str, Any]]:
     """Results of experiments that have no section of their own: shown row by row."""
-    known = {BUILD_RISK, FLAKINESS, FLAKY_TESTS, LABELS, NEW_PROJECT}
+    known = {BUILD_RISK, FLAKINESS, FLAKY_TESTS, LABELS, NEW_PROJECT, ORDER_HINTS}
     found = {path.stem: path for path in sorted(results.glob("*.json")) if path.name not in known}
     return {name: _rows_only(read(path)) for name, path in found.items() if not name.startswith(EXPERIMENT)}
 

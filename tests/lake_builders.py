@@ -49,6 +49,7 @@ def results(*rows: tuple[str, str, str], project: str = "shop", attempt: int = 1
             "imputed": False,
             "failure_kind": None,
             "failure_fingerprint": None,
+            "position": pd.array([None] * len(rows), dtype="Int64"),
         }
     )
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ml.labels.evidence import collect
 from ml.labels.judging import judge
-from ml.labels.known import Engine, executions, failure_texts, first_known
+from ml.labels.known import Engine, executions, failure_texts, first_known, neighbours
 from ml.labels.repeats import red_failures, repeated
 from ml.labels.settling import moments
 from ml.schemas import FailureLabels, columns
@@ -28,6 +28,7 @@ __all__ = [
     "failure_texts",
     "first_known",
     "label",
+    "neighbours",
     "red_failures",
     "repeated",
     "revisions",

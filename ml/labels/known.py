@@ -67,6 +67,40 @@ def failure_texts(engine: Engine) -> pd.DataFrame:
     )
 
 
+def neighbours(engine: Engine) -> pd.DataFrame:
+    """What ran right before the tests that failed in two runs or more, after `executions` of the same engine.
+
+    Returns:
+        run_id, variant, test_id, failed and before (the test that ran right before in the same report, None for the
+        first of a report), in time order, one row per attempt of a run whose order is known without doubt.
+    """
+    engine.store(
+        "placed_result",
+        """
+        SELECT r.run_no, r.run_id, w.attempt, w.variant, w.test_id, w.position,
+            CASE WHEN w.outcome IN ('failed', 'error') THEN 1 ELSE 0 END AS failed
+        FROM test_results AS w
+        JOIN known_attempt AS k ON k.run_id = w.run_id AND k.attempt = w.attempt
+        JOIN known_run AS r ON r.run_id = w.run_id
+        WHERE w.position IS NOT NULL AND w.outcome <> 'skipped'
+        """,
+    )
+    # Reports of a run that came in two batches share positions: nobody knows which of two came before.
+    return engine.fetch(
+        """
+        SELECT t.run_id, t.variant, t.test_id, t.failed = 1 AS failed, MIN(b.test_id) AS before
+        FROM placed_result AS t
+        JOIN (SELECT variant, test_id FROM placed_result WHERE failed = 1
+            GROUP BY variant, test_id HAVING COUNT(DISTINCT run_no) > 1) AS f
+            ON f.variant = t.variant AND f.test_id = t.test_id
+        LEFT JOIN placed_result AS b ON b.run_no = t.run_no AND b.attempt = t.attempt AND b.variant = t.variant
+            AND b.position = t.position - 1
+        GROUP BY t.run_no, t.run_id, t.attempt, t.variant, t.test_id, t.failed HAVING COUNT(*) = 1
+        ORDER BY t.run_no, t.attempt, t.variant, t.test_id
+        """
+    )
+
+
 def store(engine: Engine, as_of: datetime) -> None:
     """Make the tables of this module, as of a moment."""
     _store_runs(engine, (as_of - EPOCH) // timedelta(microseconds=1))

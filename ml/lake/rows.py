@@ -25,7 +25,7 @@ ORPHAN = "no_such_run"
 NO_PARTITION = "-"
 RUN = ("project", "run_id", "attempt")
 _ROW = "__row"
-_NOT_COMPARED = ("batch_id", "day", "failure_kind", "failure_fingerprint")
+_NOT_COMPARED = ("batch_id", "day", "failure_kind", "failure_fingerprint", "position")
 _VALUE_CHARS = 200
 _ARROW = {
     "str": pa.string(),
@@ -151,8 +151,8 @@ def separate(stored: pa.Table, incoming: pa.Table, keys: tuple[str, ...]) -> Sep
     """Split a batch into new rows, equal repeats and contradictions; of two contradicting rows the first stays.
 
     Repeats inside the batch count like repeats of stored rows. Columns that the stored table does not have yet,
-    `batch_id` and `day` are not compared: neither is something that a source said about the row. Nor is how the text of
-    a failure reads, which another release may read differently.
+    `batch_id` and `day` are not compared: neither is something that a source said about the row. Nor are how the text
+    of a failure reads, which another release may read differently, and the position, which counts a batch's reports.
     """
     content = [name for name in incoming.column_names if name in stored.column_names and name not in _NOT_COMPARED]
     both = pa.concat_tables([stored.select(content), incoming.select(content)])

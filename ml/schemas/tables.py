@@ -76,6 +76,12 @@ class TestResults(pa.DataFrameModel):
         nullable=True,
         description="the same for failures whose texts differ in numbers, paths and quoted values only",
     )
+    position: Series[pd.Int64Dtype] = field(
+        POSITIVE,
+        nullable=True,
+        description="place in the order of execution within attempt and variant: consecutive numbers ran one after the "
+        "other, a gap parts reports; null for skipped tests, reruns, and where the report does not say",
+    )
 
 
 class ChangedFiles(pa.DataFrameModel):

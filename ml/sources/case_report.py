@@ -7,6 +7,7 @@ from pathlib import Path
 from lxml import etree
 
 from ml.sources.refusals import Refusal, as_row, printable
+from ml.sources.reports.junit_xml import ORDER_IS_LOST
 from ml.sources.rest_api import as_text
 from ml.spec import Outcome
 
@@ -27,10 +28,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Results of one suite; `name` stands in for the class of those that name none, blank for none."""
+    """Results of one suite; `name` stands in for the class of those that name none, blank for none.
+
+    `keeps_order` says that the cases are told in the order of execution.
+    """
 
     name: object
     cases: Sequence[Case]
+    keeps_order: bool = True
 
 
 def write_report(
@@ -62,6 +67,9 @@ def _add(root: etree._Element, suite: Suite, path: str, refused: list[Refusal]) 
     refused += [_refusal(case, path) for case in suite.cases if case.outcome is None]
     if known:
         element = etree.SubElement(root, "testsuite", _attributes({"name": suite.name}))
+        if not suite.keeps_order:
+            properties = etree.SubElement(element, "properties")
+            etree.SubElement(properties, "property", {"name": ORDER_IS_LOST, "value": "true"})
         for case in known:
             _add_case(element, case)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from ml import schemas
 from ml.sources.refusals import Refusal, to_frame
 from ml.sources.reports import ReportRows, told_apart
-from ml.spec import Parsed
+from ml.spec import Outcome, Parsed
 
 RUN_COLUMNS = schemas.columns(schemas.Runs)
 RESULT_COLUMNS = schemas.columns(schemas.TestResults)
@@ -25,7 +25,8 @@ class RowsOfRuns:
 
     Frames: strings are object with None, `attempt` int64, moments datetime64[us, UTC], `duration_s` float64,
     `imputed` bool, `is_fork` boolean, `added`/`deleted` Int64; in `test_results`, text is category, because few
-    values stand in many rows.
+    values stand in many rows. `position` (Int64) goes on from report to report of a variant, in the order in which they
+    are added, with one number left out between them: which of two reports came first, they do not say.
     """
 
     def __init__(self, project: str) -> None:
@@ -75,6 +76,7 @@ class RowsOfRuns:
 
         attempts = np.repeat(np.array([run["attempt"] for run, _, _ in self._reports], dtype="int64"), counts)
         executions = np.array([number for _, numbers in named for number in numbers], dtype="int64")
+        outcomes = pd.Categorical([outcome for _, _, report in self._reports for outcome in report.outcomes])
         frame = pd.DataFrame(
             {
                 "project": spread([run["project"] for run, _, _ in self._reports]),
@@ -82,15 +84,29 @@ class RowsOfRuns:
                 "attempt": _numbered(attempts, executions),
                 "variant": spread([variant for _, variant, _ in self._reports]),
                 "test_id": pd.Categorical([name for test_ids, _ in named for name in test_ids]),
-                "outcome": pd.Categorical([outcome for _, _, report in self._reports for outcome in report.outcomes]),
+                "outcome": outcomes,
                 "duration_s": np.array(
                     [s for _, _, report in self._reports for s in report.durations], dtype="float64"
                 ),
                 "imputed": np.zeros(sum(counts), dtype=bool),
                 **self._failure_columns(counts),
+                "position": self._positions(counts, (executions == 1) & (outcomes != Outcome.SKIPPED.value)),
             }
         )
         return frame[RESULT_COLUMNS]
+
+    def _positions(self, counts: list[int], is_first: np.ndarray[Any, Any]) -> pd.arrays.IntegerArray:
+        """Places of the rows that are first executions; null for others and in reports that keep no order."""
+        is_placed = is_first & np.repeat([report.keeps_order for _, _, report in self._reports], counts).astype(bool)
+        placed = np.concatenate([[0], np.cumsum(is_placed)])  # how many are placed before each row
+        borders = placed[np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])].tolist()
+        taken: dict[tuple[str, str, int, str], int] = {}
+        shifts = []
+        for (run, variant, _), before, after in zip(self._reports, borders, borders[1:], strict=False):
+            key = (run["project"], run["run_id"], run["attempt"], variant)
+            shifts.append(taken.get(key, 0) - before)
+            taken[key] = taken.get(key, 0) + after - before + 1
+        return pd.arrays.IntegerArray(placed[1:] + np.repeat(np.array(shifts, dtype=np.int64), counts), ~is_placed)
 
     def _failure_columns(self, counts: list[int]) -> dict[str, pd.Categorical]:
         """Text columns that only few rows have: null but for the failures with a text."""

@@ -21,6 +21,7 @@ _DTYPES: dict[str, Any] = {
     "attempt": "int64",
     "duration_s": "float64",
     "imputed": "bool",
+    "position": "Int64",
     "is_fork": "boolean",
     "added": "Int64",
     "deleted": "Int64",
@@ -63,8 +64,8 @@ class TableRows:
         columns: dict[str, pd.Series] = {}
         for column in wanted:
             if column not in file.present:
-                values = pd.Series([DEFAULTS.get(column)], dtype=object).repeat(table.num_rows)
-                columns[column] = _typed(name, column, values.reset_index(drop=True))
+                value = _typed(name, column, pd.Series([DEFAULTS.get(column)], dtype=object))
+                columns[column] = value.repeat(table.num_rows).reset_index(drop=True)
                 continue
             cast = file.cast(column, table.column(column))
             is_bad = cast.is_bad & is_kept
@@ -102,8 +103,9 @@ def _series(name: str, column: str, values: pa.Array) -> pd.Series:
         # a history without variants may say so by an empty text in every row
         named = pc.if_else(pc.equal(values.fill_null(""), ""), DEFAULTS["variant"], values)
         values = (named if column == "variant" else values).dictionary_encode()
-    elif column in ("added", "deleted"):
-        return _typed(name, column, values.to_pandas(integer_object_nulls=True))
+    elif _DTYPES.get(column) == "Int64":
+        is_null = values.is_null().to_numpy(zero_copy_only=False)
+        return pd.Series(pd.arrays.IntegerArray(values.fill_null(0).to_numpy().copy(), is_null))
     return _typed(name, column, values.to_pandas())
 
 

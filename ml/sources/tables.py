@@ -48,6 +48,7 @@ COLUMNS: dict[str, dict[str, Kind]] = {
         "imputed": Kind.FLAG,
         "failure_kind": Kind.TEXT,
         "failure_fingerprint": Kind.TEXT,
+        "position": Kind.INTEGER,
     },
     "changed_files": {
         "run_id": Kind.TEXT,

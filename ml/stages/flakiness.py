@@ -37,12 +37,13 @@ def assess(settings: Settings, project: str, as_of: datetime | None = None) -> l
     with open_history(settings, snapshot, project) as engine:
         labelled = labels.label(engine, project, moment)
         executions = labels.executions(engine, moment)
-        texts = labels.failure_texts(engine)
+        texts, neighbours = labels.failure_texts(engine), labels.neighbours(engine)
         red, repeated = labels.red_failures(engine), labels.repeated(engine)
     counts = flakiness.count(executions, labelled)
     found = flakiness.assess(counts).assign(executions=counts["executions"].astype(int))
     found = found.join(flakiness.cost(found.index, labelled, red, repeated))
-    hints = flakiness.hints(executions, labelled, texts, found.index[found["state"].isin(FLAKY)])
+    flaky = found.index[found["state"].isin(FLAKY)]
+    hints = flakiness.hints(executions, labelled, texts, neighbours, flaky)
     ordered = found.sort_values(["probability", "rate"], ascending=False, kind="stable").reset_index()
     return [_entry(row, hints) for row in ordered.to_dict("records")]
 

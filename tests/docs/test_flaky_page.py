@@ -53,5 +53,5 @@ def test_the_page_names_every_state_and_hint_and_every_key_of_the_json(printed: 
     page = PAGE.read_text()
     tests = json.loads(printed["json"])
     assert {test["state"] for test in tests} == {"flaky", "broken", "fixed", "quarantine candidate", "healthy"}
-    wanted = {test["state"] for test in tests} | {"timing", "resource", "platform"} | set(tests[0])
+    wanted = {test["state"] for test in tests} | {"timing", "resource", "platform", "order"} | set(tests[0])
     assert {word for word in wanted if word not in page} == set()

@@ -16,7 +16,7 @@ from ml.registry import registered_name
 from ml.settings import Settings
 from ml.sources.simulator import World, simulate, write_history
 from ml.spec import Interval, ModelVersion
-from ml.stages import collection, fetching, reporting, serving, verification
+from ml.stages import collection, fetching, flakiness, reporting, serving, verification
 from ml.stages.opening import open_warehouse
 from ml.warehouse import PIPELINE_ROLE, READER_ROLE, Rollback, migrate
 from tests.postgres import PIPELINE_PASSWORD, READER_PASSWORD, Postgres, run_sql
@@ -90,6 +90,9 @@ def test_the_present_code_migrates_collects_publishes_and_verifies_what_the_firs
     assert published["rows"] == before["published_rows"]
     assert broken(first_release) == []
 
+    assessed = flakiness.assess(first_release, WORLD.project)  # of results without positions
+    assert len(assessed) > 0
+
     with open_warehouse(first_release) as warehouse:
         old = warehouse.head()
     assert old is not None
@@ -98,6 +101,7 @@ def test_the_present_code_migrates_collects_publishes_and_verifies_what_the_firs
     batches = fetching.fetch_history(first_release, str(tmp_path / "history"), Interval(old.data_until, None))
     collected = collection.append(first_release, [collection.validate(first_release, batch, NOW) for batch in batches])
     assert collected["new_rows"] > 0
+    assert len(flakiness.assess(first_release, WORLD.project)) >= len(assessed)
     assert broken(first_release) == []
     (again,) = serving.publish(first_release, MODEL)
     assert again["as_of"] > published["as_of"]

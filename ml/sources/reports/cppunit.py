@@ -18,6 +18,7 @@ class CppUnit(Elements):
 
     def __init__(self, rows: ReportRows) -> None:
         super().__init__(rows)
+        rows.keeps_order = False
         self._name = ""
         self._outcome = PASSED
 

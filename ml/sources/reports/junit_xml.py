@@ -10,6 +10,8 @@ There is no standard; this reads what the producers have in common, wherever sui
   ``<rerunFailure>``/``<rerunError>`` executions after it: one row each. A case with reruns alone has no other rows.
   https://maven.apache.org/surefire/maven-surefire-plugin/examples/rerun-failing-tests.html
 - the text of a failure is read from its attributes ``type`` and ``message``, of which most producers write one or both.
+- cases stand in the order of execution, save those of a suite with a property of `_SORTED`: gotestsum, known by the
+  version of Go, lists failed tests first, and so does what servers tell case by case.
 - a case that is listed several times gives several rows, in order; `ml.sources.reports.repeats` tells them apart.
 """
 
@@ -21,6 +23,8 @@ _PRECEDENCE = {"failure": FAILED, "error": ERROR, "skipped": SKIPPED}
 _EARLIER = {"flakyFailure": FAILED, "flakyError": ERROR}
 _LATER = {"rerunFailure": FAILED, "rerunError": ERROR}
 _EXECUTIONS = {**_EARLIER, **_LATER}
+ORDER_IS_LOST = "fourgate.order-is-lost"
+_SORTED = ("go.version", ORDER_IS_LOST)
 _NOT_RUN = {"notrun", "disabled", "suppressed", "skipped"}
 _SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
 # Attributes of the elements that say how a case ended, by name; those of each execution, in order.
@@ -56,11 +60,10 @@ class JUnitXml(Guard):
             self._case, self._case_depth, self._marks, self._runs = attrib, self._depth, {}, []
         elif name == "testsuite":
             self._enter(attrib)
+        elif name == "property":
+            self._rows.keeps_order &= attrib.get("name") not in _SORTED
         elif self._depth == self._case_depth + 1:
-            if name in _PRECEDENCE:
-                self._marks.setdefault(name, attrib)
-            elif name in _EXECUTIONS:
-                self._runs.append((name, attrib))
+            self._mark(name, attrib)
 
     def end(self, tag: str) -> None:
         """An element ends: a case is complete, or a suite is left."""
@@ -72,6 +75,12 @@ class JUnitXml(Guard):
             self._suites.pop()
             self._places.pop()
         self._depth -= 1
+
+    def _mark(self, name: str, attrib: dict[str, str]) -> None:
+        if name in _PRECEDENCE:
+            self._marks.setdefault(name, attrib)
+        elif name in _EXECUTIONS:
+            self._runs.append((name, attrib))
 
     def _enter(self, attrib: dict[str, str]) -> None:
         name = attrib.get("name", "")

@@ -36,7 +36,7 @@ class ReportRows:
     `outcomes` are values of `ml.spec.Outcome`; `durations` are seconds, NaN where the report gives none; `places` tell
     the suites of a report apart, with one number each. `retried` lists the tests for which the report names several
     executions. `repeats_are_reruns` says that a test which its suite lists again may have been run again; otherwise
-    it is another test of that name.
+    it is another test of that name. `keeps_order` says that the tests ran in document order.
     """
 
     test_ids: list[str] = field(default_factory=list)
@@ -47,6 +47,7 @@ class ReportRows:
     retried: list[Retried] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     repeats_are_reruns: bool = False
+    keeps_order: bool = True
 
     def add(self, test_id: str, outcome: str, seconds: float = math.nan, place: int = 0) -> None:
         """One execution; a name beyond `MAX_TEXT` characters is cut, for the contract to refuse."""

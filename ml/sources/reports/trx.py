@@ -8,6 +8,7 @@ Schema: ``vstst.xsd`` of Visual Studio, https://github.com/microsoft/vstest (Trx
   they wait until the end. A class in front of the name, or an assembly behind the class, is left out.
 - outcome: Passed, PassedButRunAborted, Completed, Warning are passed; Failed is failed; Error, Timeout, Aborted,
   Disconnected and none are error; NotExecuted, NotRunnable, Inconclusive, Pending, InProgress are skipped.
+- results stand in no order: the logger keeps them by random ids.
 - a report that is cut before the definitions leaves results whose class nobody knows: refused, `missing_definition`.
 """
 
@@ -35,6 +36,7 @@ class Trx(Elements):
 
     def __init__(self, rows: ReportRows) -> None:
         super().__init__(rows)
+        rows.keeps_order = False
         self._results: list[dict[str, str]] = []
         self._open: list[dict[str, str]] = []
         self._definition = ("", "")

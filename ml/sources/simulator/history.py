@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ml.schemas import ChangedFiles, Runs, TestResults, columns
 from ml.sources.simulator.execution import Cause, Execution, execute
 from ml.sources.simulator.timeline import FIRST_HOUR, Plan, Timeline
 from ml.sources.simulator.world import VARIANTS, SimulatedTest, World
+from ml.spec import Outcome
 
 SETUP_S = 150.0
 RERUN_SHARE = {Cause.FLAKY: 0.6, Cause.INFRASTRUCTURE: 0.3, Cause.REGRESSION: 0.15}
@@ -30,7 +32,8 @@ class History:
         world: the parameters.
         runs: columns of `ml.schemas.Runs`, in order of start; announced runs have status ``announced`` and no
             `finished_at`. `author_id` is the plain simulated name, which no person has.
-        test_results: columns of `ml.schemas.TestResults`, in order of execution.
+        test_results: columns of `ml.schemas.TestResults`, in order of execution; `position` counts through the whole
+            suite of a variant, of which the written reports, one per module, tell the order within themselves only.
         changed_files: columns of `ml.schemas.ChangedFiles`.
         failures: truth, one row per failed or errored result: run_id, attempt, variant, test_id, state (regression,
             flaky or infrastructure), cause (change id, kind of flakiness or outage) and path (the broken file; None
@@ -144,13 +147,17 @@ class _Record:
         )
 
     def add_results(self, plan: Plan, attempt: int, variant: str, execution: Execution) -> None:
-        run_id, count = _run_id(plan), len(execution.tests)
+        run_id, tests = _run_id(plan), len(execution.tests)
         test_ids = [test.test_id for test in execution.tests]
         for name, value in (("run_id", run_id), ("attempt", attempt), ("variant", variant)):
-            self._results[name] += [value] * count
+            self._results[name] += [value] * tests
         self._results["test_id"] += test_ids
         self._results["outcome"] += [outcome.value for outcome in execution.outcomes]
         self._results["duration_s"] += execution.durations_s
+        places = count(1)
+        self._results["position"] += [
+            None if outcome is Outcome.SKIPPED else next(places) for outcome in execution.outcomes
+        ]
         for test_id in test_ids:
             self._seen.setdefault(test_id, [run_id, run_id])[1] = run_id
         for position, failure in execution.failures.items():
@@ -168,7 +175,7 @@ class _Record:
         return History(
             world=world,
             runs=runs.astype({"is_fork": "boolean"}),
-            test_results=results[columns(TestResults)],
+            test_results=results[columns(TestResults)].astype({"position": "Int64"}),
             changed_files=files.astype({"added": "Int64", "deleted": "Int64"}),
             failures=pd.DataFrame(self._failures, columns=FAILURE_COLUMNS).astype({"path": object}),
             tests=pd.DataFrame([self._truth(test) for test in tests if test.test_id in self._seen]),

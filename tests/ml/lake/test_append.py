@@ -94,6 +94,7 @@ def test_a_contradicting_row_is_rejected_with_its_content_and_the_first_stays(la
         "imputed": False,
         "failure_kind": None,
         "failure_fingerprint": None,
+        "position": None,
     }
     assert stored(lake, "test_results", 2, ["test_id", "outcome", "run_id"])[:1] == [("a", "passed", "r1")]
     assert stored(lake, "rejected_rows", 2, ["reason", "batch_id"]) == [
@@ -105,7 +106,7 @@ def test_a_contradicting_row_is_rejected_with_its_content_and_the_first_stays(la
 def test_another_reading_of_a_failure_is_no_contradiction(lake: Lake) -> None:
     """A release that reads more texts, or reads them otherwise, collects a run again."""
     base = lake.append(first_batch(), "b1", 1, FIRST_VERSIONS).versions
-    again = first_batch()["test_results"].assign(failure_kind="network", failure_fingerprint="f00d")
+    again = first_batch()["test_results"].assign(failure_kind="network", failure_fingerprint="f00d", position=7)
     appended = lake.append({"test_results": again}, "b2", 2, base)
     assert set(appended.counts.values()) == {0}
     assert appended.conflicts.empty

@@ -65,6 +65,7 @@ def test_a_run_is_rows_of_three_tables_in_the_columns_and_types_of_their_contrac
         "bool",
         "category",
         "category",
+        "Int64",
     ]
     assert [str(kind) for kind in changed.dtypes[["added", "deleted", "path"]]] == ["Int64", "Int64", "object"]
 

@@ -97,9 +97,19 @@ def test_frames_have_the_columns_and_types_of_their_contracts_with_or_without_ro
         moment,
     ]
     assert list(kinds["test_results"].values()) == [
-        *("category", "object", "int64", "category", "category", "category", "float64", "bool", "category", "category")
+        *("category", "object", "int64", "category", "category", "category", "float64", "bool"),
+        *("category", "category", "Int64"),
     ]
     assert list(kinds["changed_files"].values()) == ["object", "object", "object", "Int64", "Int64", "object"]
+
+
+def test_positions_are_read_and_null_in_a_file_without_them(history: Path) -> None:
+    (parsed,) = collect(history)
+    assert parsed.frames["test_results"]["position"].isna().all()
+    write(history, "test_results", {**RESULTS, "position": pa.array([2.0, None, 1.5, 0.0])})
+    (parsed,) = collect(history)
+    assert rows(parsed, "test_results", "run_id", "position") == [["r1", 2], ["r2", None], ["r3", 0]]
+    assert parsed.refused[["column", "reason"]].to_numpy().tolist() == [["position", "not_an_integer"]]
 
 
 def test_the_interval_chooses_runs_and_their_rows_in_time_order(history: Path) -> None:

@@ -112,6 +112,25 @@ def test_a_flaky_test_has_its_cost_and_hints_beside_its_state(empty: Settings) -
     assert found[("mac", "S::t")]["hints"] == []
 
 
+def test_a_test_that_fails_right_after_another_has_a_hint_that_names_it(empty: Settings, tmp_path: Path) -> None:
+    """Each run has the three tests in another order; t fails where b ran right before."""
+    for number, order in enumerate(["abt", "tab", "bat", "atb"] * 6):
+        day = f"2026-01-{number + 1:02d}"
+        about = {"finished_at": f"{day}T00:30:00Z", "commit_sha": "c", "branch": "main"}
+        run = write_run(tmp_path / "history" / f"r{number}", f"r{number}", f"{day}T00:00:00Z", **about)
+        inside = {"t": "<failure/>" if "bt" in order else ""}
+        cases = [f'<testcase name="{name}">{inside.get(name, "")}</testcase>' for name in order]
+        (run / "report.xml").write_text(f'<testsuite name="S">{"".join(cases)}</testsuite>', encoding="utf-8")
+    batches = fetching.fetch_history(empty, str(tmp_path / "history"))
+    collection.append(empty, [collection.validate(empty, batch, NOW) for batch in batches])
+    (hint,) = told(empty)[("default", "S::t")]["hints"]
+    assert (hint["kind"], hint["evidence"]) == (
+        "order",
+        "fails 6 of 6 times right after S::b, 0 of 15 times otherwise",
+    )
+    assert hint["p_value"] < 0.001
+
+
 def test_a_history_without_failures_has_healthy_tests_that_cost_nothing(empty: Settings) -> None:
     collect(empty, OTHERS)
     found = told(empty).values()

@@ -42,6 +42,7 @@ RESULT = {
     "imputed": False,
     "failure_kind": None,
     "failure_fingerprint": None,
+    "position": 1,
 }
 
 FILE = {"project": "shop", "run_id": "r1", "path": "src/cart.py", "added": 3, "deleted": 0, "change_source": "git"}

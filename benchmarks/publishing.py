@@ -27,7 +27,7 @@ DONE_AT = datetime(2026, 6, 1, tzinfo=UTC)
 VERSION = ModelVersion("test_selection", PROJECT, "1", "run", "artifact", "0" * 64)
 STAMPED = {"model_version": "1", "gate_report": "report", "snapshot_id": 1, "publication_id": "f" * 64}
 TARGET = ", ".join((*columns(Predictions), *STAMPED))
-OURS = "fourgate.publication, fourgate.prediction"
+OURS = "fourgate.publication, fourgate.prediction_row"
 COPY = f"COPY raw_prediction ({TARGET}) FROM STDIN WITH (FORMAT csv)"
 
 

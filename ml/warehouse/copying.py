@@ -41,10 +41,10 @@ def encode(table: pa.Table) -> list[pa.BinaryArray]:
     return [_encoded(batch) for batch in table.to_batches(max_chunksize=_CHUNK_ROWS)]
 
 
-def joined(rows: pa.BinaryArray, before: bytes = b"") -> bytes:
-    """One piece of all rows, with `before` in front of each."""
+def joined(rows: pa.BinaryArray, between: bytes = b"") -> pa.Buffer:
+    """One piece of all rows."""
     each = pa.ListArray.from_arrays([0, len(rows)], rows)
-    return before + bytes(pc.binary_join(each, pa.scalar(before, pa.binary()))[0].as_py())
+    return pc.binary_join(each, pa.scalar(between, pa.binary()))[0].as_buffer()
 
 
 def copy(cursor: extensions.cursor, publication_number: int, chunks: Iterable[pa.BinaryArray]) -> None:
@@ -53,8 +53,10 @@ def copy(cursor: extensions.cursor, publication_number: int, chunks: Iterable[pa
     command = f"COPY fourgate.prediction_row ({', '.join(names)}) FROM STDIN (FORMAT binary)"
     begin = struct.pack(">hii", len(names), 4, publication_number)
     for rows in chunks:
-        data = b"".join((_SIGNATURE, joined(rows, begin), _END))
-        cursor.copy_expert(command, io.BytesIO(data), size=1 << 20)
+        data = io.BytesIO()
+        data.writelines((_SIGNATURE, begin, joined(rows, begin), _END))
+        data.seek(0)
+        cursor.copy_expert(command, data, size=1 << 20)
 
 
 def _encoded(batch: pa.RecordBatch) -> pa.BinaryArray:

@@ -20,6 +20,7 @@ from ml.warehouse.session import Session, lock_for, only, write_audit
 
 _GRAIN = ["change_id", "variant", "test_id"]
 _FRAME = columns(Contract)
+_TYPES = pa.schema([("model", pa.string()), ("project", pa.string()), *copying.SCHEMA])
 _STAMPED = ("model_version", "gate_report", "snapshot_id", "publication_id", "is_shared")
 _PUBLICATION = ("publication_id", "model_version", "is_shared", "row_count", "as_of")
 
@@ -149,8 +150,7 @@ def _checked(publication: Publication, frame: pd.DataFrame) -> pa.Table:
     if missing:
         raise WarehouseError(f"predictions lack column {missing[0]}; expected {', '.join(_FRAME)}")
     try:
-        table = pa.Table.from_pandas(frame[_FRAME], preserve_index=False)
-        stored = table.select(copying.SCHEMA.names).cast(copying.SCHEMA)
+        table = pa.Table.from_pandas(frame, _TYPES, preserve_index=False)
     except (pa.ArrowException, UnicodeEncodeError) as error:
         raise WarehouseError(f"predictions cannot be stored: {error}") from error
     for name in _FRAME:
@@ -160,7 +160,7 @@ def _checked(publication: Publication, frame: pd.DataFrame) -> pa.Table:
         others = [value for value in table[name].unique().to_pylist() if value != wanted]
         if others:
             raise WarehouseError(f"predictions of {name} {others[0]!r} in a publication of {wanted!r}")
-    stored = stored.sort_by([(name, "ascending") for name in _GRAIN])
+    stored = table.select(copying.SCHEMA.names).sort_by([(name, "ascending") for name in _GRAIN])
     _refuse_repeats(stored)
     return stored
 

@@ -25,17 +25,24 @@ ROWS = 100_000
 QUICK_ROWS = 2_000
 DONE_AT = datetime(2026, 6, 1, tzinfo=UTC)
 VERSION = ModelVersion("test_selection", PROJECT, "1", "run", "artifact", "0" * 64)
-STAMPED = {"model_version": "1", "gate_report": "report", "snapshot_id": 1, "publication_id": "f" * 64}
+STAMPED = {
+    "model_version": "1",
+    "gate_report": "report",
+    "snapshot_id": 1,
+    "publication_id": "f" * 64,
+    "is_shared": False,
+}
 TARGET = ", ".join((*columns(Predictions), *STAMPED))
-OURS = "fourgate.publication, fourgate.prediction"
-COPY = f"COPY raw_prediction ({TARGET}) FROM STDIN WITH (FORMAT csv)"
+OURS = "fourgate.publication, fourgate.prediction_row"
+COPY = f"COPY raw_prediction ({TARGET}) FROM STDIN"
+READ = f"COPY raw_prediction ({TARGET}) TO STDOUT"
+AS_CSV = " WITH (FORMAT csv)"
 
 
 def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
-    """The same rows from a frame, and from text that is ready for COPY before the clock starts."""
+    """The same rows from a frame, and from either text of COPY, ready before the clock starts."""
     wanted = QUICK_ROWS if quick else ROWS
     frame = _predictions(history(20 if quick else 600).test_results, wanted)
-    text = _csv(frame)
     moments = count()
     with (
         running(scratch / "postgres") as dsns,
@@ -44,6 +51,8 @@ def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
     ):
         _record_snapshot(warehouse)
         _make_raw_table(raw)
+        csv = _csv(frame)
+        text = _text(raw, csv)
         ours = Contender(
             "Warehouse.publish", partial(_ready, raw, OURS, lambda: _publish(warehouse, frame, next(moments)))
         )
@@ -51,14 +60,20 @@ def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
             (
                 "peer starts from the frame",
                 "to_csv + psycopg2 COPY",
-                lambda: _copy(raw, _csv(frame)),
+                lambda: _copy(raw, _csv(frame), AS_CSV),
                 "ours also checks the grain, sorts, hashes",
             ),
             (
+                "peer starts from CSV",
+                "psycopg2 COPY, FORMAT csv",
+                lambda: _copy(raw, csv, AS_CSV),
+                "ours also encodes, checks the grain, sorts, hashes",
+            ),
+            (
                 "peer starts from text",
-                "psycopg2 COPY",
+                "psycopg2 COPY, FORMAT text",
                 lambda: _copy(raw, text),
-                "ours also writes the text, checks the grain, sorts, hashes",
+                "ours also encodes, checks the grain, sorts, hashes",
             ),
         ):
             yield Pairing(
@@ -140,15 +155,22 @@ def _publish(warehouse: Warehouse, frame: pd.DataFrame, number: int) -> None:
     warehouse.publish(Publication(VERSION, "report", 1, DONE_AT + timedelta(seconds=number)), frame)
 
 
-def _csv(frame: pd.DataFrame) -> str:
-    text = io.StringIO()
-    frame.assign(**STAMPED).to_csv(text, header=False, index=False)
-    return text.getvalue()
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.assign(**STAMPED).to_csv(header=False, index=False).encode()
 
 
-def _copy(raw: extensions.connection, text: str) -> None:
+def _text(raw: extensions.connection, csv: bytes) -> bytes:
+    """The same rows as the server itself writes them."""
+    _copy(raw, csv, AS_CSV)
+    written = io.BytesIO()
     with raw, raw.cursor() as cursor:
-        cursor.copy_expert(COPY, io.StringIO(text), size=1 << 20)
+        cursor.copy_expert(READ, written)
+    return written.getvalue()
+
+
+def _copy(raw: extensions.connection, text: bytes, options: str = "") -> None:
+    with raw, raw.cursor() as cursor:
+        cursor.copy_expert(COPY + options, io.BytesIO(text), size=1 << 20)
 
 
 def _check(raw: extensions.connection, wanted: int) -> str:

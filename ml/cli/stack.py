@@ -120,8 +120,6 @@ def _print_addresses(stack: Stack) -> None:
         f"Airflow   {stack.airflow_url}   user admin, password {stack.secrets['airflow_admin']}", markup=False
     )
     console.print(f"MLflow    {stack.mlflow_url}   no login: it listens on this machine only", markup=False)
-    console.print(
-        f"Results   psql '{stack.role_dsn('reader')}'   table prediction, view current_prediction", markup=False
-    )
+    console.print(f"Results   psql '{stack.role_dsn('reader')}'   views current_prediction, prediction", markup=False)
     console.print(f"Push      {stack.receiver_url}   for CI jobs with a token of `fourgate token create`", markup=False)
     console.print("Everything stays up; `make stop` ends it.")

@@ -184,7 +184,7 @@ def _sets_complete(settings: Settings, warehouse: Warehouse) -> _Look:
             problems.append(Problem(what, _republish(model, project)))
     lost = warehouse.lost_predictions()
     if lost:
-        owner = "DELETE FROM fourgate.prediction WHERE publication_id NOT IN (SELECT publication_id FROM "
+        owner = "DELETE FROM fourgate.prediction_row WHERE publication_number NOT IN (SELECT publication_number FROM "
         mend = f'as the owner: psql "$FOURGATE_WAREHOUSE_ADMIN_DSN" -c "{owner}fourgate.publication)"'
         problems.append(Problem(f"{lost} predictions belong to no publication", mend))
     return _Look(f"{len(sets)} publications, {sum(one.rows for one in sets)} predictions", problems)
@@ -195,7 +195,7 @@ def _fault_of(one: PublishedSet) -> str:
         return f"{one.rows} rows are stored, {one.row_count} were published"
     if one.keys != one.rows:
         return f"{one.rows - one.keys} rows repeat a (change, variant, test)"
-    return f"{one.strangers} rows name another origin than their set" if one.strangers else ""
+    return ""
 
 
 def _aliases_agree(settings: Settings, warehouse: Warehouse) -> _Look:
@@ -277,8 +277,8 @@ def _republish(model: str, project: str) -> str:
 
 
 def _forget(one: PublishedSet) -> str:
-    tables = ("prediction", "publication")
-    sql = " ".join(f"DELETE FROM fourgate.{table} WHERE publication_id = '{one.publication_id}';" for table in tables)
+    this = f"publication_number = {one.number}"
+    sql = f"DELETE FROM fourgate.prediction_row WHERE {this}; DELETE FROM fourgate.publication WHERE {this};"
     return f'as the owner: psql "$FOURGATE_WAREHOUSE_ADMIN_DSN" -c "{sql}", then {_republish(one.model, one.project)}'
 
 

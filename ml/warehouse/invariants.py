@@ -20,19 +20,15 @@ _UNJUDGED = """
     ORDER BY model, project, is_shared, model_version
 """
 _SETS = """
-    SELECT publication.publication_id, publication.model, publication.project, is_current, row_count,
-        count(prediction.publication_id) AS rows,
-        count(DISTINCT (change_id, variant, test_id)) FILTER (WHERE prediction.publication_id IS NOT NULL) AS keys,
-        count(*) FILTER (WHERE (prediction.model, prediction.project, prediction.model_version, prediction.snapshot_id)
-            <> (publication.model, publication.project, publication.model_version, publication.snapshot_id)
-            OR prediction.gate_report <> publication.gate_report
-            OR prediction.is_shared <> publication.is_shared) AS strangers
-    FROM fourgate.publication LEFT JOIN fourgate.prediction USING (publication_id)
-    GROUP BY publication.publication_id ORDER BY publication.published_at
+    SELECT publication_number, publication_id, model, project, is_current, row_count, count(rank) AS rows,
+        count(DISTINCT (change_id, variant, test_id)) FILTER (WHERE rank IS NOT NULL) AS keys
+    FROM fourgate.publication LEFT JOIN fourgate.prediction_row USING (publication_number)
+    GROUP BY publication_id ORDER BY published_at
 """
 _LOST = """
-    SELECT count(*) FROM fourgate.prediction
-    WHERE NOT EXISTS (SELECT FROM fourgate.publication WHERE publication.publication_id = prediction.publication_id)
+    SELECT count(*) FROM fourgate.prediction_row
+    WHERE NOT EXISTS (SELECT FROM fourgate.publication
+        WHERE publication.publication_number = prediction_row.publication_number)
 """
 
 
@@ -55,9 +51,10 @@ class PublishedVersion:
 class PublishedSet:
     """What a publication announces (`row_count`) and what is stored under it.
 
-    `rows` are stored, `keys` of them differ in (change, variant, test), `strangers` name another origin than the set.
+    `rows` are stored, `keys` of them differ in (change, variant, test).
     """
 
+    number: int
     publication_id: str
     model: str
     project: str
@@ -65,7 +62,6 @@ class PublishedSet:
     row_count: int
     rows: int
     keys: int
-    strangers: int
 
 
 class Invariants(Session):

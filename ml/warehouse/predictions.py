@@ -1,7 +1,6 @@
 """The results table: a set of predictions is published whole, through COPY, and readers see one set or the next."""
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +15,13 @@ from ml.errors import WarehouseError
 from ml.schemas import Predictions as Contract
 from ml.schemas import columns
 from ml.spec import ALL_PROJECTS, ModelVersion
-from ml.warehouse.session import Session, lock_for, write_audit
+from ml.warehouse import copying
+from ml.warehouse.session import Session, lock_for, only, write_audit
 
 _GRAIN = ["change_id", "variant", "test_id"]
 _FRAME = columns(Contract)
+_TYPES = pa.schema([("model", pa.string()), ("project", pa.string()), *copying.SCHEMA])
 _STAMPED = ("model_version", "gate_report", "snapshot_id", "publication_id", "is_shared")
-_CHUNK_ROWS = 50_000
-
 _PUBLICATION = ("publication_id", "model_version", "is_shared", "row_count", "as_of")
 
 
@@ -68,12 +67,12 @@ class PredictionTables(Session):
             the publication's id.
 
         Raises:
-            WarehouseError: a row belongs elsewhere, (change_id, variant, test_id) repeats, a text holds a NUL
-                character, or PostgreSQL refuses a row; the former set stays current.
+            WarehouseError: a row belongs elsewhere, (change_id, variant, test_id) repeats, or PostgreSQL refuses a row
+                (a text with a NUL character, say); the former set stays current.
         """
         version, project = publication.version, publication.project
-        lines = _lines(_checked(publication, frame))
-        publication_id = _identity(publication, lines)
+        rows = copying.encode(_checked(publication, frame))
+        publication_id = _identity(publication, rows)
         subject = f"{version.model} {project}"
         with self.transaction() as cursor:
             lock_for(cursor, f"publish {subject}")
@@ -86,15 +85,14 @@ class PredictionTables(Session):
                 (version.model, project),
             )
             if known is None:
-                _insert_publication(cursor, publication, publication_id, len(lines))
-                _copy(cursor, publication, publication_id, lines)
+                copying.copy(cursor, _insert_publication(cursor, publication, publication_id, len(frame)), rows)
             else:
                 cursor.execute(
                     "UPDATE fourgate.publication SET is_current = true, published_at = clock_timestamp() "
                     "WHERE publication_id = %s",
                     (publication_id,),
                 )
-            detail = {"publication_id": publication_id, "rows": len(lines), "version": version.version}
+            detail = {"publication_id": publication_id, "rows": len(frame), "version": version.version}
             detail |= {"is_shared": publication.is_shared}
             write_audit(cursor, "publish", "publish", subject, detail)
         return publication_id
@@ -147,14 +145,12 @@ class PredictionTables(Session):
 
 
 def _checked(publication: Publication, frame: pd.DataFrame) -> pa.Table:
-    """The frame in the order of its grain, as Arrow text and numbers."""
+    """What differs between the rows of a set, in the order of the grain."""
     missing = [name for name in _FRAME if name not in frame]
     if missing:
         raise WarehouseError(f"predictions lack column {missing[0]}; expected {', '.join(_FRAME)}")
     try:
-        table = pa.Table.from_pandas(frame[_FRAME], preserve_index=False).sort_by(
-            [(name, "ascending") for name in _GRAIN]
-        )
+        table = pa.Table.from_pandas(frame, _TYPES, preserve_index=False)
     except (pa.ArrowException, UnicodeEncodeError) as error:
         raise WarehouseError(f"predictions cannot be stored: {error}") from error
     for name in _FRAME:
@@ -164,8 +160,9 @@ def _checked(publication: Publication, frame: pd.DataFrame) -> pa.Table:
         others = [value for value in table[name].unique().to_pylist() if value != wanted]
         if others:
             raise WarehouseError(f"predictions of {name} {others[0]!r} in a publication of {wanted!r}")
-    _refuse_repeats(table)
-    return table
+    stored = table.select(copying.SCHEMA.names).sort_by([(name, "ascending") for name in _GRAIN])
+    _refuse_repeats(stored)
+    return stored
 
 
 def _refuse_repeats(table: pa.Table) -> None:
@@ -180,24 +177,26 @@ def _refuse_repeats(table: pa.Table) -> None:
         raise WarehouseError(f"predictions repeat {repeats} (change_id, variant, test_id); each may appear once")
 
 
-def _identity(publication: Publication, lines: Sequence[str]) -> str:
+def _identity(publication: Publication, chunks: Sequence[pa.BinaryArray]) -> str:
     version = publication.version
     digest = hashlib.sha256()
     origin = (version.model, publication.project, version.version, version.sha256, str(publication.snapshot_id))
     for part in (*origin, publication.gate_report, publication.as_of.isoformat()):
         digest.update(part.encode() + b"\x00")
-    for line in lines:
-        digest.update(line.encode() + b"\n")
+    for rows in chunks:
+        digest.update(copying.joined(rows))
     return digest.hexdigest()
 
 
 def _insert_publication(
     cursor: extensions.cursor, publication: Publication, publication_id: str, row_count: int
-) -> None:
+) -> int:
+    """Returns the publication's number."""
     version = publication.version
     cursor.execute(
         "INSERT INTO fourgate.publication (publication_id, model, project, model_version, gate_report, snapshot_id, "
-        "as_of, row_count, is_shared, is_current) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, true)",
+        "as_of, row_count, is_shared, is_current) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, true) "
+        "RETURNING publication_number",
         (
             publication_id,
             version.model,
@@ -210,34 +209,4 @@ def _insert_publication(
             publication.is_shared,
         ),
     )
-
-
-def _copy(cursor: extensions.cursor, publication: Publication, publication_id: str, lines: Sequence[str]) -> None:
-    constants = [publication.version.version, publication.gate_report, str(publication.snapshot_id), publication_id]
-    constants.append(str(publication.is_shared))
-    tail = "".join("\t" + _escaped(pa.array([value]), "origin")[0].as_py() for value in constants) + "\n"
-    command = f"COPY fourgate.prediction ({', '.join((*_FRAME, *_STAMPED))}) FROM STDIN"
-    for start in range(0, len(lines), _CHUNK_ROWS):
-        text = tail.join(lines[start : start + _CHUNK_ROWS]) + tail
-        cursor.copy_expert(command, io.StringIO(text), size=1 << 20)
-
-
-def _lines(table: pa.Table) -> list[str]:
-    r"""Rows in COPY's text format, which needs only backslash, tab and line ends escaped.
-
-    (In its CSV format a quoted line ``\.`` ends the data on servers before PostgreSQL 18.)
-    """
-    cells = [_escaped(table[name], name) for name in _FRAME]
-    lines: list[str] = pc.binary_join_element_wise(*cells, "\t").to_pylist()
-    return lines
-
-
-def _escaped(values: Any, name: str) -> Any:
-    text = pc.cast(values, pa.string())
-    if pc.any(pc.match_substring(text, "\x00")).as_py():
-        raise WarehouseError(f"predictions: a NUL character in {name}, which PostgreSQL cannot store")
-    if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
-        return text
-    for character, escape in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
-        text = pc.replace_substring(text, character, escape)
-    return text
+    return int(only(cursor)[0])

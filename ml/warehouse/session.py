@@ -113,7 +113,10 @@ class Session:
 
 
 def _reason(error: psycopg2.Error) -> str:
-    return (error.diag.message_primary or str(error)).strip()
+    """What PostgreSQL says; of a row of a COPY also where it is, as in ``COPY a, line 2, column b``."""
+    said = (error.diag.message_primary or str(error)).strip()
+    place = (error.diag.context or "").rpartition("\n")[2]
+    return f"{said} ({place})" if place.startswith("COPY ") else said
 
 
 def only(cursor: extensions.cursor) -> tuple[Any, ...]:

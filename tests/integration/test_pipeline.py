@@ -262,5 +262,5 @@ def test_the_reader_can_read_predictions_and_nothing_else(postgres: Any) -> None
         cursor.execute("SELECT count(*) FROM fourgate.current_prediction")
         assert cursor.fetchone() == (0,)
     with pytest.raises(psycopg2.errors.InsufficientPrivilege), connection, connection.cursor() as cursor:
-        cursor.execute("DELETE FROM fourgate.prediction")
+        cursor.execute("DELETE FROM fourgate.prediction_row")
     connection.close()

@@ -171,9 +171,8 @@ def test_predictions_of_a_shared_version_ask_for_the_verdicts_of_the_shared_mode
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        ("DELETE FROM fourgate.prediction WHERE test_id = 'a'", "1 rows are stored, 2 were published"),
-        ("UPDATE fourgate.prediction SET test_id = 'a'", "1 rows repeat a (change, variant, test)"),
-        ("UPDATE fourgate.prediction SET model_version = '0' WHERE rank = 1", "1 rows name another origin"),
+        ("DELETE FROM fourgate.prediction_row WHERE test_id = 'a'", "1 rows are stored, 2 were published"),
+        ("UPDATE fourgate.prediction_row SET test_id = 'a'", "1 rows repeat a (change, variant, test)"),
         ("UPDATE fourgate.publication SET is_current = false", "0 sets are current, one should be"),
         ("DELETE FROM fourgate.publication", "2 predictions belong to no publication"),
     ],

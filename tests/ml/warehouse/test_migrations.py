@@ -19,6 +19,7 @@ NAMES = [
     "0007_what_a_batch_came_from.sql",
     "0008_forgotten_persons.sql",
     "0009_shared_model.sql",
+    "0010_rows_of_predictions.sql",
 ]
 
 
@@ -68,21 +69,28 @@ def test_a_database_of_an_older_release_gets_only_the_new_migration_and_keeps_it
     newer = migration_folder(tmp_path / "sql")
     for name in NAMES:
         (newer / name).write_bytes((FOLDER / name).read_bytes())
-    migration_folder(newer, m0010_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
-    assert migrate(postgres.admin_dsn, folder=newer) == ["0010_note.sql"]
+    migration_folder(newer, m0011_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
+    assert migrate(postgres.admin_dsn, folder=newer) == ["0011_note.sql"]
     with Warehouse(postgres.pipeline_dsn) as warehouse:
         assert warehouse.next_sequence() == 2
-    with pytest.raises(WarehouseError, match=r"0010_note.sql, which this release does not know: upgrade"):
+    with pytest.raises(WarehouseError, match=r"0011_note.sql, which this release does not know: upgrade"):
         migrate(postgres.admin_dsn)
 
 
-PREDICTION = """
-    INSERT INTO fourgate.prediction VALUES
-    ('p', '{0}', 'shop', 'r1', '*', '*', 0.7, 0.7, 1, '{1}', '[]', '1', 'report', 1, '2026-01-01Z') RETURNING decision
+# The shape of the first release: one publication, and a row of it.
+FIRST_RELEASE = """
+    INSERT INTO fourgate.collection_batch
+    VALUES ('b', 1, 's', 'shop', 'history', 1, '{}', '{}', 0, 1, '{}', NULL, NULL, NULL, NULL, 1, '2026-01-01Z');
+    INSERT INTO fourgate.publication
+    VALUES ('p', 'test_selection', 'shop', '1', 'report', 1, '2026-01-02Z', 1, true, '2026-01-03Z');
+    INSERT INTO fourgate.prediction
+    VALUES ('p', 'test_selection', 'shop', 'r1', 'linux', 'a', 0.7, 0.6, 1, 'select', '[{"feature": "f"}]', '1',
+        'report', 1, '2026-01-01Z')
 """
+EVERY_COLUMN = "SELECT to_jsonb(prediction) FROM fourgate.{0} prediction"
 
 
-def test_a_warehouse_of_the_first_release_keeps_its_predictions_and_takes_those_of_other_models(
+def test_a_warehouse_of_the_first_release_keeps_its_predictions_under_the_same_names(
     empty_database: Postgres, tmp_path: Path
 ) -> None:
     first = migration_folder(tmp_path / "sql")
@@ -91,13 +99,21 @@ def test_a_warehouse_of_the_first_release_keeps_its_predictions_and_takes_those_
     migrate(empty_database.admin_dsn, PIPELINE_PASSWORD, READER_PASSWORD, first)
     connection = psycopg2.connect(empty_database.admin_dsn)
     with connection, connection.cursor() as cursor:
-        cursor.execute(PREDICTION.format("test_selection", "select"))
-    assert migrate(empty_database.admin_dsn) == NAMES[4:]
-    with connection, connection.cursor() as cursor:
-        cursor.execute(PREDICTION.format("build_risk", "risky"))
-        cursor.execute("SELECT model, decision FROM fourgate.prediction ORDER BY model")
-        assert cursor.fetchall() == [("build_risk", "risky"), ("test_selection", "select")]
+        cursor.execute(FIRST_RELEASE)
+        cursor.execute("CREATE VIEW public.mine AS SELECT test_id FROM fourgate.current_prediction")
     connection.close()
+    views = ("prediction", "current_prediction")
+    ((past,), (current,)) = [rows(empty_database.reader_dsn, EVERY_COLUMN.format(view))[0] for view in views]
+    assert past["change_id"] == "r1"
+    assert migrate(empty_database.admin_dsn) == NAMES[4:]
+    assert rows(empty_database.reader_dsn, EVERY_COLUMN.format(views[0])) == [({**past, "is_shared": False},)]
+    assert rows(empty_database.reader_dsn, EVERY_COLUMN.format(views[1])) == [({**current, "is_shared": False},)]
+    assert rows(empty_database.admin_dsn, "SELECT * FROM public.mine") == [("a",)]
+
+
+def test_a_warehouse_takes_decisions_of_any_model(postgres: Postgres) -> None:
+    insert = "INSERT INTO fourgate.prediction_row VALUES (1, 1, 0.7, 0.7, '2026-01-01Z', 'r1', '*', '*', '{0}', '[]')"
+    assert rows(postgres.pipeline_dsn, insert.format("risky") + " RETURNING decision") == [("risky",)]
 
 
 def test_an_edited_migration_is_refused(empty_database: Postgres, tmp_path: Path) -> None:
@@ -140,7 +156,6 @@ TABLES = [
     "promotion",
     "champion",
     "publication",
-    "prediction",
     "drift_report",
     "monitor_report",
 ]
@@ -165,9 +180,10 @@ def test_the_reader_reads_every_result_and_changes_none(postgres: Postgres) -> N
     for table in TABLES:
         assert rows(postgres.reader_dsn, f"SELECT * FROM fourgate.{table}") == []
         assert refused(postgres.reader_dsn, f"DELETE FROM fourgate.{table}")
-        assert refused(postgres.reader_dsn, f"INSERT INTO fourgate.{table} SELECT * FROM fourgate.{table}")
+        assert refused(postgres.reader_dsn, f"INSERT INTO fourgate.{table} DEFAULT VALUES")
         assert refused(postgres.reader_dsn, f"UPDATE fourgate.{table} SET {COLUMN.get(table, 'model')} = ''")
-    assert rows(postgres.reader_dsn, "SELECT * FROM fourgate.current_prediction") == []
+    for view in ("prediction", "current_prediction"):
+        assert rows(postgres.reader_dsn, f"SELECT * FROM fourgate.{view}") == []
 
 
 def test_the_reader_reaches_nothing_else(postgres: Postgres) -> None:
@@ -176,7 +192,9 @@ def test_the_reader_reaches_nothing_else(postgres: Postgres) -> None:
         "SELECT nextval('fourgate.lake_sequence')",
         "CREATE TABLE fourgate.mine (a int)",
         "CREATE TABLE public.mine (a int)",
-        "TRUNCATE fourgate.prediction",
+        "SELECT * FROM fourgate.prediction_row",
+        "DELETE FROM fourgate.prediction_row",
+        "INSERT INTO fourgate.prediction_row DEFAULT VALUES",
         "DROP VIEW fourgate.current_prediction",
     ):
         assert refused(postgres.reader_dsn, statement), statement

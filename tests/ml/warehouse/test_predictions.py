@@ -140,8 +140,19 @@ def test_hostile_text_in_reasons_and_project_is_stored_literally(warehouse: Ware
 
 @pytest.mark.parametrize("column", ["test_id", "reasons"])
 def test_a_nul_character_is_refused_with_its_column(warehouse: Warehouse, column: str) -> None:
-    with pytest.raises(WarehouseError, match=f"a NUL character in {column}"):
+    with pytest.raises(WarehouseError, match=rf"0x00 \(COPY prediction_row, line 1, column {column}\)"):
         warehouse.publish(publication(), predictions("a").assign(**{column: "[\x00]"}))
+
+
+def test_numbers_and_moments_are_stored_to_the_last_bit(warehouse: Warehouse) -> None:
+    scores = [-1.5, 5e-324, 1.7976931348623157e308, -0.0, 1 / 3]
+    moments = [NOON.replace(year=year, microsecond=999_999) for year in (1970, 1999, 2000, 2026, 2262)]
+    frame = predictions("a", "b", "c", "d", "e").assign(score=scores, rank=[1, 2, 3, 256, 2**31 - 1], as_of=moments)
+    warehouse.publish(publication(), frame)
+    found = warehouse.current_predictions("test_selection", "shop")
+    assert list(map(str, found["score"])) == list(map(str, scores))
+    assert found["rank"].tolist() == [1, 2, 3, 256, 2**31 - 1]
+    assert [moment.to_pydatetime() for moment in found["as_of"]] == moments
 
 
 @pytest.mark.parametrize(
@@ -152,6 +163,7 @@ def test_a_nul_character_is_refused_with_its_column(warehouse: Warehouse, column
         ("probability", 1.5, "check constraint"),
         ("decision", "May be", "check constraint"),
         ("rank", 0, "check constraint"),
+        ("rank", 2**31, "cannot be stored"),
         ("test_id", "\ud800", "surrogates"),
         ("test_id", None, "1 nulls in test_id"),
         ("score", float("nan"), "1 nulls in score"),
@@ -210,6 +222,18 @@ def test_a_past_set_becomes_current_again_without_a_second_copy(warehouse: Wareh
     assert warehouse.publish(publication("1"), predictions("a")) == first
     assert query(postgres.reader_dsn, "SELECT model_version FROM fourgate.current_prediction") == [("1",)]
     assert query(postgres.reader_dsn, "SELECT count(*) FROM fourgate.prediction") == [(2,)]
+
+
+def test_one_change_of_a_current_set_is_read_without_looking_at_other_sets(
+    warehouse: Warehouse, postgres: Postgres
+) -> None:
+    frame = predictions(*[f"t{number}" for number in range(500)])
+    for hours in range(20):
+        warehouse.publish(publication(hours=hours), frame)
+    query(postgres.admin_dsn, "ANALYZE fourgate.prediction_row, fourgate.publication; SELECT")
+    asked = "SELECT * FROM fourgate.current_prediction WHERE project = 'shop' AND change_id = 'next' ORDER BY rank"
+    plan = "\n".join(str(line) for (line,) in query(postgres.reader_dsn, f"EXPLAIN (COSTS OFF) {asked}"))
+    assert "Index Scan using prediction_row_publication" in plan or "Index Scan on prediction_row_publication" in plan
 
 
 def test_an_empty_set_replaces_the_former_one(warehouse: Warehouse) -> None:

@@ -1,0 +1,88 @@
+"""Rows of predictions in the binary format of COPY: a server spends less on it than on text, and so does the sender.
+
+PostgreSQL, COPY, "Binary Format": a row is its number of fields and each field with its size before it; numbers are
+big-endian, moments are microseconds since 2000. Nothing is escaped, and the server checks every text.
+"""
+
+import io
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from psycopg2 import extensions
+
+_CHUNK_ROWS = 50_000
+_SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_END = struct.pack(">h", -1)
+_EPOCH_US = 946_684_800_000_000
+_JSONB_VERSION = b"\x01"
+
+_NUMBERS = {"rank": ">i4", "score": ">f8", "probability": ">f8", "as_of": ">i8"}
+_TEXTS = ("change_id", "variant", "test_id", "decision")
+_JSON = "reasons"
+SCHEMA = pa.schema(
+    {
+        "rank": pa.int32(),
+        "score": pa.float64(),
+        "probability": pa.float64(),
+        "as_of": pa.timestamp("us", "UTC"),
+        **dict.fromkeys((*_TEXTS, _JSON), pa.string()),
+    }
+)
+_SIZED = np.dtype([part for name, kind in _NUMBERS.items() for part in ((f"{name} size", ">i4"), (name, kind))])
+
+
+def encode(table: pa.Table) -> list[pa.BinaryArray]:
+    """Rows of `SCHEMA` without nulls as they are stored, each without its beginning, in chunks."""
+    return [_encoded(batch) for batch in table.to_batches(max_chunksize=_CHUNK_ROWS)]
+
+
+def joined(rows: pa.BinaryArray, between: bytes = b"") -> pa.Buffer:
+    """One piece of all rows."""
+    each = pa.ListArray.from_arrays([0, len(rows)], rows)
+    return pc.binary_join(each, pa.scalar(between, pa.binary()))[0].as_buffer()
+
+
+def copy(cursor: extensions.cursor, publication_number: int, chunks: Iterable[pa.BinaryArray]) -> None:
+    """Store encoded rows as those of a publication."""
+    names = ["publication_number", *_NUMBERS, *_TEXTS, _JSON]
+    command = f"COPY fourgate.prediction_row ({', '.join(names)}) FROM STDIN (FORMAT binary)"
+    begin = struct.pack(">hii", len(names), 4, publication_number)
+    for rows in chunks:
+        data = io.BytesIO()
+        data.writelines((_SIGNATURE, begin, joined(rows, begin), _END))
+        data.seek(0)
+        cursor.copy_expert(command, data, size=1 << 20)
+
+
+def _encoded(batch: pa.RecordBatch) -> pa.BinaryArray:
+    numbers = {name: np.asarray(batch[name]) for name in _NUMBERS}
+    numbers["as_of"] = np.asarray(batch["as_of"].cast(pa.int64())) - _EPOCH_US
+    cells = [_fixed(_sized(numbers))]
+    for name in (*_TEXTS, _JSON):
+        value = batch[name].cast(pa.binary())
+        if name == _JSON:
+            value = _beside([pa.scalar(_JSONB_VERSION, pa.binary()), value])
+        cells += [_fixed(np.asarray(pc.binary_length(value)).astype(">i4")), value]
+    return _beside(cells)
+
+
+def _sized(numbers: Mapping[str, NDArray[Any]]) -> NDArray[np.void]:
+    sized = np.empty(len(numbers["rank"]), _SIZED)
+    for name, values in numbers.items():
+        sized[f"{name} size"], sized[name] = _SIZED[name].itemsize, values
+    return sized
+
+
+def _fixed(values: NDArray[Any]) -> pa.BinaryArray:
+    """The bytes of each value."""
+    kind = pa.binary(values.itemsize)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(values), [None, pa.py_buffer(values)]).cast(pa.binary())
+
+
+def _beside(cells: Sequence[Any]) -> pa.BinaryArray:
+    return pc.binary_join_element_wise(*cells, pa.scalar(b"", pa.binary()))

@@ -19,8 +19,8 @@ from ml.schemas import FEATURES
 TOLERANCE = 1e-9
 THREADS = 2
 READ = {
-    "runs": ["run_id", "started_at", "finished_at", "event", "branch", "change_id", "author_id"],
-    "test_results": [*plain_pandas.KEYS, "outcome", "duration_s"],
+    "runs": ["run_id", "started_at", "finished_at", "event", "branch", "change_id", "change_title", "author_id"],
+    "test_results": [*plain_pandas.KEYS, "outcome", "duration_s", "failure_kind", "failure_fingerprint"],
     "changed_files": ["run_id", "path", "added", "deleted"],
 }
 

@@ -13,8 +13,8 @@ from ml.engine import Engine, open_engine
 from ml.settings import Settings
 
 TABLES = {
-    "runs": ("run_id", "workflow", "event", "branch", "change_id", "author_id", "commit_sha", "status"),
-    "test_results": ("run_id", "variant", "test_id", "outcome"),
+    "runs": ("run_id", "workflow", "event", "branch", "change_id", "change_title", "author_id", "commit_sha", "status"),
+    "test_results": ("run_id", "variant", "test_id", "outcome", "failure_kind", "failure_fingerprint"),
     "changed_files": ("run_id", "path"),
 }
 NUMBERS = {
@@ -50,7 +50,7 @@ def with_results_on_disk(folder: Path) -> dict[str, pd.DataFrame | Path]:
 
 @contextmanager
 def opened(tables: Mapping[str, pd.DataFrame | Path]) -> Iterator[Engine]:
-    """An engine with a history given as frames or Parquet files; a table that is left out is empty.
+    """An engine with a history given as frames or Parquet files; a table that is left out is empty, a column null.
 
     It takes as much memory as the pipeline's does.
     """
@@ -62,6 +62,6 @@ def opened(tables: Mapping[str, pd.DataFrame | Path]) -> Iterator[Engine]:
             if isinstance(given, Path):
                 engine.register_files(name, [given.resolve().as_uri()], schema)
                 continue
-            table = pa.Table.from_pandas(given[list(types)], schema=schema, preserve_index=False)
+            table = pa.Table.from_pandas(given.reindex(columns=list(types)), schema=schema, preserve_index=False)
             engine.register_frame(name, table)
         yield engine

@@ -14,16 +14,21 @@ from ml.features import Context, Queries, build
 START = datetime(2026, 3, 2, tzinfo=UTC)
 
 RUN_TYPES = pa.schema(
-    [(name, pa.string()) for name in ("run_id", "workflow", "event", "branch", "change_id", "author_id", "status")]
+    [
+        (name, pa.string())
+        for name in ("run_id", "workflow", "event", "branch", "change_id", "change_title", "author_id", "status")
+    ]
     + [("attempt", pa.int64()), ("started_at", pa.timestamp("us", "UTC")), ("finished_at", pa.timestamp("us", "UTC"))]
 )
 
 RESULT_TYPES = pa.schema(
-    [(name, pa.string()) for name in ("run_id", "variant", "test_id", "outcome")]
+    [(name, pa.string()) for name in ("run_id", "variant", "test_id", "outcome", "failure_kind", "failure_fingerprint")]
     + [("attempt", pa.int64()), ("duration_s", pa.float64())]
 )
 
 FILE_TYPES = pa.schema([("run_id", pa.string()), ("path", pa.string()), ("added", pa.int64()), ("deleted", pa.int64())])
+
+TYPES = {"runs": RUN_TYPES, "test_results": RESULT_TYPES, "changed_files": FILE_TYPES}
 
 History = dict[str, pd.DataFrame]
 
@@ -40,6 +45,7 @@ def run(run_id: str, start: float, end: float | None = None, **about: Any) -> di
         "event": None,
         "branch": None,
         "change_id": None,
+        "change_title": None,
         "author_id": None,
         "status": None,
         **about,
@@ -52,6 +58,8 @@ def result(run_id: str, test_id: str, outcome: str, **about: Any) -> dict[str, A
         "attempt": 1,
         "variant": "v",
         "duration_s": 1.0,
+        "failure_kind": None,
+        "failure_fingerprint": None,
         "run_id": run_id,
         "test_id": test_id,
         "outcome": outcome,
@@ -69,7 +77,7 @@ def history(runs: list[dict[str, Any]], results: list[dict[str, Any]], files: li
 
 
 def register(engine: Engine, frames: History) -> None:
-    for name, schema in (("runs", RUN_TYPES), ("test_results", RESULT_TYPES), ("changed_files", FILE_TYPES)):
+    for name, schema in TYPES.items():
         table = pa.Table.from_pandas(frames[name][schema.names], schema=schema, preserve_index=False)
         engine.register_frame(name, table)
 
@@ -81,8 +89,11 @@ def features_of(frames: History, queries: Queries | None = None, context: Contex
 
 
 def read_history(folder: Path, first_runs: int | None = None) -> History:
-    """A history folder's frames; only its `first_runs` earliest runs when given."""
-    frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "test_results", "changed_files")}
+    """A history folder's frames, null in columns that it lacks; only its `first_runs` earliest runs when given."""
+    frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TYPES}
+    frames = {
+        name: frame.assign(**dict.fromkeys(set(TYPES[name].names) - set(frame))) for name, frame in frames.items()
+    }
     if first_runs is not None:
         kept = set(frames["runs"].sort_values(["started_at", "run_id"])["run_id"].head(first_runs))
         frames = {name: frame[frame["run_id"].isin(kept)] for name, frame in frames.items()}
@@ -141,7 +152,26 @@ def random_history(seed: int, runs_count: int = 60) -> History:
             added = None if draw.random() < 0.1 else int(draw.integers(50))
             files.append((run_id, str(path), added, int(draw.integers(20))))
         files += _moved(run_id, number, draw)
-    return history(runs, results, files)
+    return _told(history(runs, results, files), seed)
+
+
+def _told(frames: History, seed: int) -> History:
+    """With titles of changes and texts of failures where they are told; equal in all attempts of a run for titles."""
+    draw = np.random.default_rng([seed, 1])
+    titles = ["Parser: read TestThing3", "Fix TestLexer and SocketTest", "Clean up", "net: thing of test_io", None]
+    told = {run_id: draw.choice(titles) for run_id in frames["runs"]["run_id"].unique()}
+    results = frames["test_results"]
+    is_told = results["outcome"].isin(["failed", "error"]) & (draw.random(len(results)) < 0.8)
+    kinds = draw.choice(["timeout", "network", "assertion", "other"], len(results))
+    texts = [f"f{number}" for number in draw.choice(6, len(results), p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.1])]
+    told_results = {"failure_kind": kinds, "failure_fingerprint": texts}
+    return {
+        **frames,
+        "runs": frames["runs"].assign(change_title=frames["runs"]["run_id"].map(told)),
+        "test_results": results.assign(
+            **{name: pd.Series(values, dtype=object).where(is_told, None) for name, values in told_results.items()}
+        ),
+    }
 
 
 def _renamed(test_id: str, number: int, draw: np.random.Generator) -> list[str]:

@@ -14,6 +14,7 @@ from ml.schemas import FEATURES
 from ml.spec import PULL_REQUESTS, TRUNKS
 from tests.feature_builders import History
 from tests.lineage_definitions import Key, lines_of_files, lines_of_tests
+from tests.text_definitions import past_texts, texts_of, title_features
 
 
 class Facts:
@@ -41,6 +42,7 @@ class Facts:
                 failed,
                 float(np.fmax(spent, row["duration_s"] if row["duration_s"] is not None else math.nan)),
             )
+        self.texts = texts_of(frames)
         self.files: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
         for row in frames["changed_files"].to_dict("records"):
             self.files[row["run_id"]][row["path"]] = (row["added"], row["deleted"])
@@ -97,8 +99,12 @@ def expected_features(facts: Facts, run_id: str, key: tuple[str, str]) -> dict[s
     start = facts.runs[run_id]["started_at"]
     known = facts.known_before(start)
     line = facts.tests.before(key, start)
+    executions = [(r, one) for r in known if r in facts.by_line for one in facts.by_line[r].get(line, ())]
+    tests = {test_id for r in known for _, test_id in facts.results.get(r, {})}
     return {
         **_history(facts, start, known, line),
+        **past_texts(facts.texts, executions),
+        **title_features(facts.runs[run_id]["change_title"], tests, key[1]),
         **_run(facts, run_id, start, [r for r in known if r in facts.results], line),
         **_change(facts, run_id, start, known),
         **_pair(facts, run_id, known, key),

@@ -25,6 +25,7 @@ def runs(*rows: tuple[str, str], project: str = "shop", attempt: int = 1) -> pd.
             "branch": "main",
             "commit_sha": "c0ffee",
             "change_id": None,
+            "change_title": None,
             "author_id": None,
             "started_at": pd.to_datetime([start for _, start in rows], utc=True),
             "finished_at": pd.Series([pd.NaT] * len(rows), dtype="datetime64[us, UTC]"),

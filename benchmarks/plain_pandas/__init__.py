@@ -12,6 +12,7 @@ from benchmarks.plain_pandas.facts import Facts, read
 from benchmarks.plain_pandas.history import history_features, history_states
 from benchmarks.plain_pandas.neighbours import neighbour_features
 from benchmarks.plain_pandas.pairs import pair_features
+from benchmarks.plain_pandas.texts import text_features
 from ml.schemas import FEATURES
 
 KEYS = ["run_id", "variant", "test_id"]
@@ -27,6 +28,7 @@ def features(runs: pd.DataFrame, results: pd.DataFrame, files: pd.DataFrame) -> 
     per_run = run_features(facts)
     parts = [
         history_features(asked, states),
+        text_features(asked, facts),
         neighbour_features(asked, facts, states, per_run),
         change_features(asked, facts, per_run),
         per_run.reindex(asked["run_no"]).reset_index(drop=True),

@@ -7,7 +7,8 @@ import pandas as pd
 from benchmarks.plain_pandas.lineage import file_lines, line_of, test_lines
 
 TRUNKS = ("main", "master", "trunk", "develop")
-DESCRIPTION = ("event", "branch", "change_id", "author_id")
+DESCRIPTION = ("event", "branch", "change_id", "change_title", "author_id")
+SURROUNDINGS = ("timeout", "network", "resource")
 OUTAGE_SHARE = 0.5
 MAX_FILES = 200
 
@@ -16,11 +17,13 @@ MAX_FILES = 200
 class Facts:
     """Runs by run_no, executions ordered by (line, known_us, run_no), names of series, tests and paths by number.
 
+    texts are the failures (run_no, series) that have one, by its number in ``text``, with ``environment`` (0/1).
     ``line`` is what a test or file was known as first (its lineage); ``asked_line`` the same, as known before the run.
     """
 
     runs: pd.DataFrame
     executions: pd.DataFrame
+    texts: pd.DataFrame
     series: pd.DataFrame
     tests: pd.Series
     files: pd.DataFrame
@@ -36,7 +39,21 @@ def read(runs: pd.DataFrame, results: pd.DataFrame, files: pd.DataFrame) -> Fact
     merged["results"], merged["failures"] = counts["size"], counts["sum"]
     merged["is_outage"] = ~(merged["failures"] <= OUTAGE_SHARE * merged["results"])
     changed, paths = _files(merged, run_no, files)
-    return Facts(merged, executions, series, tests, changed, paths)
+    return Facts(merged, executions, _texts(run_no, results, series), series, tests, changed, paths)
+
+
+def _texts(run_no: pd.Series, results: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
+    told = results[results["outcome"].isin(["failed", "error"]) & results["failure_fingerprint"].notna()]
+    number = pd.MultiIndex.from_frame(series)
+    table = pd.DataFrame(
+        {
+            "run_no": told["run_id"].map(run_no).to_numpy(),
+            "series": number.get_indexer(pd.MultiIndex.from_frame(told[["variant", "test_id"]])),
+            "text": pd.factorize(told["failure_fingerprint"], sort=True)[0],
+            "environment": told["failure_kind"].isin(SURROUNDINGS).to_numpy("int64"),
+        }
+    )
+    return table.groupby(["run_no", "series"], as_index=False).max()
 
 
 def _runs(runs: pd.DataFrame) -> pd.DataFrame:

@@ -51,7 +51,29 @@ def pair_features(asked: pd.DataFrame, facts: Facts) -> pd.DataFrame:
             found |= {"cofailure_mean_rate": joined["mean_rate"], "cofailure_count": joined["failures"]}
         if kind != "suffix":
             since[f"since_cofailure_{kind}_s"] = joined["since_us"] / 1e6
-    return pd.DataFrame(found).fillna(0).where(has_files).assign(**since)
+    from_title = _titles(asked, facts, test_words)
+    return pd.DataFrame(found).fillna(0).where(has_files).assign(**since, **from_title)
+
+
+def _titles(asked: pd.DataFrame, facts: Facts, test_words: pd.DataFrame) -> dict[str, pd.Series]:
+    """What the title of the change shares with the test; null without a title."""
+    titles = facts.runs["change_title"].dropna()
+    words = _words(titles).assign(run_no=lambda table: titles.index.to_numpy()[table["no"]])
+    said = words[["run_no", "word"]].assign(at_us=lambda table: facts.runs["started_us"].to_numpy()[table["run_no"]])
+    shared = _related(_weighed_words(facts, said, test_words), test_words)
+    numbers, called = _exploded(titles, names.identifiers)
+    names_said = pd.DataFrame({"run_no": titles.index.to_numpy()[numbers], "name": pd.Series(called, dtype=object)})
+    known = names.name_table({no: names.segments(test) for no, test in facts.tests.items()}).to_pandas()
+    known = pd.concat([known[["test_no", "name"]], known[["test_no", "subject"]].set_axis(["test_no", "name"], axis=1)])
+    named = names_said.merge(known.dropna(), on="name").drop_duplicates(["run_no", "test_no"])
+    named = named.rename(columns={"test_no": "test"}).assign(is_named=1.0)
+    rows = asked[["run_no", "test"]]
+    is_titled = rows["run_no"].isin(titles.index)
+    found = {
+        "title_words_relevance": rows.merge(shared, on=["run_no", "test"], how="left")["relevance"],
+        "title_names_test": rows.merge(named, on=["run_no", "test"], how="left")["is_named"],
+    }
+    return {name: values.fillna(0).where(is_titled) for name, values in found.items()}
 
 
 def _exploded(texts: Iterable[str], parts: Callable[[str], Iterable[object]]) -> tuple[np.ndarray, list[object]]:
@@ -93,7 +115,14 @@ def _names(facts: Facts) -> pd.DataFrame:
 
 def _shared_words(facts: Facts, test_words: pd.DataFrame) -> pd.DataFrame:
     """Words shared by the change's paths and the test, weighed by how rare they are among the tests known before."""
-    weighed = _weighed_words(facts, test_words)
+    path_words = _words(facts.paths)[["no", "word"]].rename(columns={"no": "path"})
+    files = facts.files[["run_no", "path", "started_us"]].rename(columns={"started_us": "at_us"})
+    wanted = files.merge(path_words, on="path")[["run_no", "at_us", "word"]].drop_duplicates()
+    return _related(_weighed_words(facts, wanted, test_words), test_words)
+
+
+def _related(weighed: pd.DataFrame, test_words: pd.DataFrame) -> pd.DataFrame:
+    """Per run and test, what the words of the run tell of those of the test."""
     both = weighed.merge(test_words.rename(columns={"no": "test"}), on="word")
     length = 1 - LENGTH_SHARE + LENGTH_SHARE * both["words"] / both["mean_words"]
     # a half goes up, as in SQL; round() takes it to the even number
@@ -106,17 +135,14 @@ def _shared_words(facts: Facts, test_words: pd.DataFrame) -> pd.DataFrame:
     return found.assign(weight_rate=rate, weight=found["weight"] / MICRO, relevance=found["relevance"] / MICRO)
 
 
-def _weighed_words(facts: Facts, test_words: pd.DataFrame) -> pd.DataFrame:
-    """run_no, word, weight, mean_words of the words of each change that some, but not too many, known tests have."""
+def _weighed_words(facts: Facts, wanted: pd.DataFrame, test_words: pd.DataFrame) -> pd.DataFrame:
+    """run_no, word, weight, mean_words of the `wanted` words that some, but not too many, known tests have."""
     first = facts.executions.groupby("test")["known_us"].min()
     sizes = test_words.groupby("no").size().reindex(first.index, fill_value=0)
     tests = pd.DataFrame({"known_us": first, "words": sizes}).sort_values("known_us")
     tests["tests"], tests["words"] = np.arange(1, len(tests) + 1), tests["words"].cumsum()
     seen = test_words.assign(known_us=test_words["no"].map(first)).sort_values("known_us")[["word", "known_us"]]
     seen["tests"] = seen.groupby("word").cumcount() + 1
-    path_words = _words(facts.paths)[["no", "word"]].rename(columns={"no": "path"})
-    files = facts.files[["run_no", "path", "started_us"]].rename(columns={"started_us": "at_us"})
-    wanted = files.merge(path_words, on="path")[["run_no", "at_us", "word"]].drop_duplicates()
     known = latest_before(wanted, tests)
     found = latest_before(wanted, seen, "word").assign(all_tests=known["tests"], all_words=known["words"])
     found = found[found["tests"] * COMMON_WORDS_PER_TESTS <= found["all_tests"]]

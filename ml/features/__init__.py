@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml.features import build_history, changes, facts, failures, neighbours, pairs, test_history
+from ml.features import build_history, changes, facts, failure_texts, failures, neighbours, pairs, test_history
 from ml.features.assembly import Part, doubles, take
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.schemas import BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns
@@ -30,8 +30,14 @@ __all__ = [
     "run_outcomes",
 ]
 
-PARTS = (*test_history.PARTS, *changes.PARTS, *pairs.PARTS, *neighbours.PARTS)
-FAILURE_PARTS = (*test_history.PARTS, *changes.PARTS, *pairs.NAME_PARTS, *failures.PARTS)
+PARTS = (*test_history.PARTS, *failure_texts.PARTS, *changes.PARTS, *pairs.PARTS, *neighbours.PARTS)
+FAILURE_PARTS = (
+    *test_history.PARTS,
+    *changes.PARTS,
+    *pairs.NAME_PARTS,
+    *failures.PARTS,
+    *failure_texts.OWN_PARTS,
+)
 
 
 def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -63,7 +69,9 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
     is_drawn = facts.prepare(engine, queries, context)
     pairs.register_paths(engine)
     pairs.register_tests(engine)
+    pairs.register_titles(engine)
     test_history.prepare(engine)
+    failure_texts.prepare(engine)
     changes.prepare(engine, context)
     pairs.prepare(engine)
     neighbours.prepare(engine)
@@ -91,6 +99,7 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     changes.prepare(engine, context)
     pairs.prepare_names(engine)
     failures.prepare(engine)
+    failure_texts.prepare_own(engine)
     shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
     return _named(engine, queries.project, columns(FlakyTestsFrame), (FAILURE_PARTS, shared), _rows(engine))
 

@@ -150,14 +150,17 @@ def _run_state(key: str) -> str:
 def _store_run_states(engine: Engine) -> None:
     for name, key in (("any_run", "everything"), ("change_run", "change_key"), ("author_run", "author_id")):
         engine.store(name, _run_state(key))
-    engine.store("run_key", "SELECT query_no, at_us, event, change_key, author_id, 0 AS everything FROM query_run")
+    engine.store(
+        "run_key",
+        "SELECT query_no, at_us, event, change_key, change_title, author_id, 0 AS everything FROM query_run",
+    )
 
 
 def _store_run_context(engine: Engine) -> None:
     engine.store(
         "before_any",
-        "SELECT q.query_no, q.at_us, q.event, q.change_key, q.author_id, f.results, f.failures, f.results_5, "
-        f"f.failures_5, f.known_us FROM {engine.latest_before('any_run', 'run_key', ['everything'])}",
+        "SELECT q.query_no, q.at_us, q.event, q.change_key, q.change_title, q.author_id, f.results, f.failures, "
+        f"f.results_5, f.failures_5, f.known_us FROM {engine.latest_before('any_run', 'run_key', ['everything'])}",
     )
     engine.store(
         "before_change",
@@ -170,7 +173,7 @@ def _store_run_context(engine: Engine) -> None:
     engine.store(
         "run_context",
         f"""
-        SELECT a.query_no, a.change_key, a.at_us,
+        SELECT a.query_no, a.change_key, a.change_title, a.at_us,
             a.failures / CAST(a.results AS DOUBLE) AS last_run_failure_rate,
             a.failures_5 / CAST(a.results_5 AS DOUBLE) AS last_5_runs_failure_rate,
             a.results AS last_run_results_count, (a.at_us - a.known_us) / 1e6 AS since_last_run_s,

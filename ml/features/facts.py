@@ -24,7 +24,7 @@ from ml.features.sampling import drawn_runs
 from ml.spec import EPOCH, TRUNKS, Interval
 
 LINE = "COALESCE(l.lineage_no, e.series_no)"
-DESCRIPTION = ("event", "branch", "workflow", "change_id", "author_id")
+DESCRIPTION = ("event", "branch", "workflow", "change_id", "change_title", "author_id")
 
 
 def prepare(engine: Engine, queries: Queries, context: Context) -> bool:
@@ -104,6 +104,7 @@ def _store_runs(engine: Engine, context: Context) -> None:
             SELECT run_id, MIN(EPOCH_US(started_at)) AS started_us,
                 MAX(EPOCH_US(COALESCE(finished_at, started_at))) AS known_us,
                 MAX(event) AS event, MAX(branch) AS branch, MAX(change_id) AS change_id, MAX(workflow) AS workflow,
+                MAX(change_title) AS change_title,
                 {_author("MAX(author_id)", context)} AS author_id
             FROM runs GROUP BY run_id)
         """,
@@ -182,7 +183,7 @@ def _store_training_runs(engine: Engine, interval: Interval, is_drawn: bool) -> 
         "query_run",
         f"""
         SELECT CAST(ROW_NUMBER() OVER (ORDER BY r.run_no) AS INTEGER) AS query_no, r.run_no, r.run_id, r.started_us,
-            r.known_us, r.started_us AS at_us, r.event, r.branch, r.workflow, r.change_key, r.author_id
+            r.known_us, r.started_us AS at_us, r.event, r.branch, r.workflow, r.change_key, r.change_title, r.author_id
         FROM run AS r WHERE {" AND ".join(limits)}
         """,
     )
@@ -208,7 +209,7 @@ def _store_finished_runs(engine: Engine, queries: Queries) -> None:
         f"""
         SELECT CAST(ROW_NUMBER() OVER (ORDER BY r.known_us, r.run_id) AS INTEGER) AS query_no, r.run_no, r.run_id,
             r.known_us AS started_us, CAST(NULL AS BIGINT) AS known_us, r.known_us AS at_us, r.event, r.branch,
-            r.workflow, r.change_key, r.author_id
+            r.workflow, r.change_key, r.change_title, r.author_id
         FROM run AS r JOIN run_result AS o ON o.run_no = r.run_no AND o.failures > 0
         WHERE {" AND ".join(limits)}
         """,
@@ -248,11 +249,12 @@ def _store_given_runs(engine: Engine, queries: Queries, context: Context) -> Non
         SELECT CAST(ROW_NUMBER() OVER (ORDER BY started_us, run_id) AS INTEGER) AS query_no,
             CAST(NULL AS INTEGER) AS run_no, run_id, started_us, CAST(NULL AS BIGINT) AS known_us,
             LEAST(started_us, {after}) AS at_us, event, branch, workflow,
-            {_change_key("branch", "change_id")} AS change_key, author_id
+            {_change_key("branch", "change_id")} AS change_key, change_title, author_id
         FROM (
             SELECT g.run_id, g.started_us, COALESCE(g.event, r.event) AS event, COALESCE(g.branch, r.branch) AS branch,
                 COALESCE(g.change_id, r.change_id) AS change_id,
                 COALESCE(g.workflow, r.workflow) AS workflow,
+                COALESCE(g.change_title, r.change_title) AS change_title,
                 {_author("COALESCE(g.author_id, r.author_id)", context)} AS author_id
             FROM given_run AS g LEFT JOIN run AS r ON r.run_id = g.run_id)
         """,

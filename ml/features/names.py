@@ -10,6 +10,8 @@ import pyarrow as pa
 
 MAX_WORDS = 40
 WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_DIGITS = re.compile("[0-9]+")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SEGMENT = re.compile(r"[^A-Za-z0-9_\-]+")
 SOURCE_ROOT = re.compile(r"^(?:.*/)?(?:java|kotlin|scala|groovy|python|lib|src)/")
 TEST_WORDS = re.compile(
@@ -147,6 +149,12 @@ def title_of(parts: list[str]) -> str:
     if not parts:
         return ""
     return parts[-1] if parts[-1][0].isupper() else " ".join(parts[-2:])
+
+
+def identifiers(text: str) -> list[str]:
+    """Names in a text, in lower case: of several words without a space, as ``KeyManager`` or ``test_io``."""
+    found = (name for name in IDENTIFIER.findall(text) if len(WORD.findall(_DIGITS.sub("", name))) > 1)
+    return sorted({name.lower() for name in found})
 
 
 def name_table(tests: dict[int, list[str]]) -> pa.Table:

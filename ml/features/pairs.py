@@ -1,7 +1,8 @@
 """How a test relates to the change: its own file, shared words and packages, and failing together before.
 
 Tables hold only pairs that have something in common; a row of results is never multiplied by the files of its run.
-All features are null where no changed file is known, and 0 where nothing is shared.
+Features of files are null where no changed file is known, those of the title where none is, and 0 where nothing is
+shared.
 """
 
 import pyarrow as pa
@@ -19,12 +20,13 @@ SATURATION, LENGTH_SHARE = 1.2, 0.75
 KINDS = {"file": "file_no", "folder": "folder_no", "suffix": "suffix_no"}
 
 
-# A known change without a row shares nothing; a change without known files says nothing.
+# A known change without a row shares nothing; a change without known files, or without a title, says nothing.
 NOTHING = "CASE WHEN s.query_no IS NOT NULL THEN 0 END"
+UNTOLD = "CASE WHEN c.change_title IS NOT NULL THEN 0 END"
 
 
-def _pairs(table: str, key: str, **columns: str) -> Part:
-    return Part(key=key, source=f"{table} AS p", at="p", columns=columns, absent=NOTHING)
+def _pairs(table: str, key: str, absent: str = NOTHING, **columns: str) -> Part:
+    return Part(key=key, source=f"{table} AS p", at="p", columns=columns, absent=absent)
 
 
 NAME_PARTS = (
@@ -53,6 +55,8 @@ PARTS = (
         shared_words_rate="COALESCE(p.weight / CAST(NULLIF(p.total, 0) AS DOUBLE), 0)",
         shared_words_relevance=f"p.relevance / {MICRO}e0",
     ),
+    _pairs("title_words", "test_no", UNTOLD, title_words_relevance=f"p.relevance / {MICRO}e0"),
+    _pairs("title_names", "test_no", UNTOLD, title_names_test="p.is_named"),
     _pairs(
         "cofailure_file",
         "lineage_no",
@@ -93,6 +97,17 @@ def register_paths(engine: Engine) -> None:
     )
 
 
+def register_titles(engine: Engine) -> None:
+    """Create ``change_word`` and ``change_name``: the words and the identifiers of the title of each run asked for."""
+    titles = engine.fetch("SELECT query_no, change_title FROM query_run WHERE change_title IS NOT NULL")
+    numbered = dict(zip(titles["query_no"].tolist(), titles["change_title"], strict=True))
+    engine.register_frame("change_word", names.word_table("query_no", numbered))
+    found = [(number, name) for number, title in numbered.items() for name in names.identifiers(title)]
+    columns = zip(*found, strict=True) if found else ([], [])
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, (pa.int32(), pa.string()), strict=True)]
+    engine.register_frame("change_name", pa.table(arrays, names=["query_no", "name"]))
+
+
 def register_tests(engine: Engine) -> None:
     """Create the word, name and package tables of every test that has a result."""
     tests = engine.fetch("SELECT DISTINCT test_no, test_id FROM series ORDER BY test_no")
@@ -113,7 +128,10 @@ def register_tests(engine: Engine) -> None:
 def prepare(engine: Engine) -> None:
     """Create the tables that `PARTS` name."""
     prepare_names(engine)
-    _store_word_pairs(engine)
+    _store_known_tests(engine)
+    _store_word_pairs(engine, "pair_words", "touched_file AS f JOIN path_word AS w ON w.path_no = f.path_no")
+    _store_word_pairs(engine, "title_words", "query_run AS f JOIN change_word AS w ON w.query_no = f.query_no")
+    _store_named_tests(engine)
     for kind, key in KINDS.items():
         _store_cofailures(engine, kind, key)
 
@@ -155,13 +173,8 @@ def _store_file_pairs(engine: Engine) -> None:
     )
 
 
-def _store_word_pairs(engine: Engine) -> None:
-    """``pair_words``: words shared by the change's paths and the test, rare words weighing more.
-
-    Weight: ln((tests + 1) / (tests with the word + 1)) over the tests known before the run, in millionths; words of
-    more than `COMMON_WORD_SHARE` of them do not count (inverse document frequency, Spärck Jones 1972). relevance
-    holds back long names: BM25 (Robertson and Zaragoza 2009), a word counting once per name.
-    """
+def _store_known_tests(engine: Engine) -> None:
+    """``tests_known``: tests known before each run, and the mean number of their words; ``word_seen``: of each word."""
     engine.store(
         "test_first",
         """
@@ -185,17 +198,26 @@ def _store_word_pairs(engine: Engine) -> None:
         f"SELECT known_us, SUM(tests) OVER ({running}) AS tests, SUM(words) OVER ({running}) AS words "
         "FROM (SELECT known_us, COUNT(*) AS tests, SUM(words) AS words FROM test_first GROUP BY known_us)",
     )
-    engine.store("tests_key", "SELECT DISTINCT query_no, at_us FROM touched_file")
     engine.store(
         "tests_known",
         "SELECT q.query_no, COALESCE(f.tests, 0) AS tests, f.words / CAST(f.tests AS DOUBLE) AS mean_words "
-        f"FROM {engine.latest_before('tests_seen', 'tests_key', [])}",
+        f"FROM {engine.latest_before('tests_seen', 'query_run', [])}",
     )
-    engine.store(
-        "word_key",
-        "SELECT DISTINCT f.query_no, f.at_us, w.word FROM touched_file AS f "
-        "JOIN path_word AS w ON w.path_no = f.path_no",
-    )
+
+
+def _store_word_pairs(engine: Engine, name: str, said: str) -> None:
+    """`name`: words shared by what a change says and the test, rare words weighing more.
+
+    Weight: ln((tests + 1) / (tests with the word + 1)) over the tests known before the run, in millionths; words of
+    more than `COMMON_WORD_SHARE` of them do not count (inverse document frequency, Spärck Jones 1972). relevance
+    holds back long names: BM25 (Robertson and Zaragoza 2009), a word counting once per name.
+
+    Args:
+        engine: With what `_store_known_tests` made.
+        name: Of the table.
+        said: FROM clause with the runs ``f`` (query_no, at_us) and their words ``w``.
+    """
+    engine.store("word_key", f"SELECT DISTINCT f.query_no, f.at_us, w.word FROM {said}")
     engine.store(
         "query_word",
         f"""
@@ -209,7 +231,7 @@ def _store_word_pairs(engine: Engine) -> None:
     length = f"({1 - LENGTH_SHARE}e0 + {LENGTH_SHARE}e0 * w.words / q.mean_words)"
     relevance = f"q.weight * {SATURATION + 1}e0 / (1 + {SATURATION}e0 * {length})"
     engine.store(
-        "pair_words",
+        name,
         f"""
         SELECT q.query_no, w.test_no, COUNT(*) AS shared, SUM(q.weight) AS weight, MAX(a.total) AS total,
             SUM(CAST(ROUND({relevance}) AS BIGINT)) AS relevance
@@ -217,6 +239,18 @@ def _store_word_pairs(engine: Engine) -> None:
         JOIN (SELECT query_no, SUM(weight) AS total FROM query_word GROUP BY query_no) AS a ON a.query_no = q.query_no
         JOIN test_word AS w ON w.word = q.word
         GROUP BY q.query_no, w.test_no
+        """,
+    )
+
+
+def _store_named_tests(engine: Engine) -> None:
+    """``title_names``: tests that an identifier in the title names, or the names of what they test."""
+    engine.store(
+        "title_names",
+        """
+        SELECT DISTINCT n.query_no, t.test_no, 1 AS is_named
+        FROM change_name AS n
+        JOIN (SELECT test_no, name FROM test_name UNION SELECT test_no, subject FROM test_name) AS t ON t.name = n.name
         """,
     )
 

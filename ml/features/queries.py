@@ -76,8 +76,8 @@ class Queries:
 
         Args:
             project: Name of the project.
-            runs: One row per run: run_id, started_at; event, branch, workflow, change_id, author_id where known.
-                What is missing is taken from the run of that id in the history.
+            runs: One row per run: run_id, started_at; event, branch, workflow, change_id, change_title, author_id where
+                known. What is missing is taken from the run of that id in the history.
             as_of: Facts known later than this never count; the next run starts right after it.
             changed_files: run_id, path, added, deleted of given runs; None takes those of the history.
         """

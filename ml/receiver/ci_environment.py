@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # Field of the manifest -> variables, the first that is set.
 _GITHUB = {
@@ -31,12 +32,14 @@ _GITLAB = {
     "event": ("CI_PIPELINE_SOURCE",),
     "branch": ("CI_COMMIT_REF_NAME",),
     "commit_sha": ("CI_COMMIT_SHA",),
+    "change_title": ("CI_COMMIT_TITLE",),
     "author": ("GITLAB_USER_LOGIN",),
     "started_at": ("CI_PIPELINE_CREATED_AT",),
 }
 _JENKINS = {
     "branch": ("CHANGE_BRANCH", "BRANCH_NAME", "GIT_BRANCH"),
     "commit_sha": ("GIT_COMMIT",),
+    "change_title": ("CHANGE_TITLE",),
     "author": ("CHANGE_AUTHOR",),
 }
 
@@ -45,7 +48,13 @@ def describe(environ: Mapping[str, str]) -> dict[str, str]:
     """Fields of the manifest of the run that this job is part of; empty outside of a CI server that is known."""
     if environ.get("GITHUB_ACTIONS"):
         pull = re.fullmatch(r"refs/pull/(\d+)/\w+", environ.get("GITHUB_REF", ""))
-        found = {"commit_sha": _head(environ.get("GITHUB_EVENT_PATH", "")), "change_id": pull and f"PR-{pull[1]}"}
+        event = _event(environ.get("GITHUB_EVENT_PATH", ""))
+        # GITHUB_SHA of a pull request is that of its merge, which nobody wrote
+        found = {
+            "commit_sha": _text(event, "pull_request", "head", "sha"),
+            "change_id": pull and f"PR-{pull[1]}",
+            "change_title": _text(event, "pull_request", "title") or _text(event, "head_commit", "message"),
+        }
         return {**_named(environ, _GITHUB), **_set(found)}
     if environ.get("GITLAB_CI"):
         merged = environ.get("CI_MERGE_REQUEST_IID")
@@ -70,10 +79,15 @@ def _set(found: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _head(event: str) -> str | None:
-    """The commit of a pull request; GITHUB_SHA is that of its merge, which nobody wrote."""
+def _event(path: str) -> Any:
+    """What GitHub tells of the event that started the run, as it was then; None where that cannot be read."""
     try:
-        sha = json.loads(Path(event).read_bytes())["pull_request"]["head"]["sha"]
-    except (OSError, ValueError, LookupError, TypeError):
+        return json.loads(Path(path).read_bytes())
+    except (OSError, ValueError):
         return None
-    return sha if isinstance(sha, str) else None
+
+
+def _text(event: Any, *names: str) -> str | None:
+    for name in names:
+        event = event.get(name) if isinstance(event, dict) else None
+    return event if isinstance(event, str) else None

@@ -22,7 +22,18 @@ from ml.sources.trust import remedy
 # A large run is written to disk once more before the answer.
 MAX_AT_ONCE = 8_000_000  # bytes; what is larger goes in pieces
 TIMEOUT = httpx.Timeout(60.0, connect=10.0, read=300.0)
-FIELDS = (*manifest.REQUIRED, "finished_at", "attempt", "workflow", "event", "branch", "change_id", "author", "status")
+FIELDS = (
+    *manifest.REQUIRED,
+    "finished_at",
+    "attempt",
+    "workflow",
+    "event",
+    "branch",
+    "change_id",
+    "change_title",
+    "author",
+    "status",
+)
 
 
 @dataclass(frozen=True, slots=True)

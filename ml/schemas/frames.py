@@ -61,6 +61,13 @@ class TestSelectionFrame(_Frame):
     mean_duration_s: Series[float] = _feature("history", "mean duration of the test")
     last_duration_s: Series[float] = _feature("history", "duration of the last execution")
     duration_deviation_s: Series[float] = _feature("history", "last duration less the mean duration")
+    repeated_failure_rate: Series[float] = _feature("history", "share of failures that read like an earlier one")
+    environment_failure_rate: Series[float] = _feature(
+        "history", "share of failures that speak of a timeout, the network or a lack of resources"
+    )
+    last_failure_alike_count: Series[float] = _feature(
+        "history", "other tests whose failure in the run of the last failure read like it"
+    )
     test_last_failure_rate: Series[float] = _feature("neighbour", "share of variants that failed, the test's last run")
     test_failure_rate_last_10_runs: Series[float] = _feature("neighbour", "share of failures on any variant, 10 runs")
     variants_count: Series[float] = _feature("neighbour", "variants that the test's last run executed it on")
@@ -102,6 +109,10 @@ class TestSelectionFrame(_Frame):
     shared_words_weight: Series[float] = _feature("pair", "shared words, rare words weighing more")
     shared_words_rate: Series[float] = _feature("pair", "share of the change's words, by weight, found in the test")
     shared_words_relevance: Series[float] = _feature("pair", "the same, long test names held back")
+    title_words_relevance: Series[float] = _feature(
+        "pair", "words shared by the test and the title of the change, weighed like those of the paths"
+    )
+    title_names_test: Series[float] = _feature("pair", "1 if the title of the change names the test or its subject")
     tree_distance_count: Series[float] = _feature("pair", "folders between the test's package and the nearest change")
     package_overlap_rate: Series[float] = _feature(
         "pair", "share of the test's package path that a changed file shares"
@@ -237,6 +248,8 @@ class FlakyTestsFrame(_Frame):
     lone_failure_rate: Series[float] = _feature(
         "flaky", "share of the test's earlier failures that lie between two passes"
     )
+    same_failures_count: Series[float] = _feature("flaky", "earlier failures of the test that read like this one")
+    same_failure_recovery_rate: Series[float] = _feature("flaky", "share of them that the test's next execution passed")
     run_failure_rate: Series[float] = _feature("own", "share of the run's results that failed")
     run_failures_count: Series[float] = _feature("own", "failed results of the run")
     run_new_failures_count: Series[float] = _feature(
@@ -247,6 +260,10 @@ class FlakyTestsFrame(_Frame):
     failed_variants_count: Series[float] = _feature("own", "variants that the test failed on in the run")
     passed_variants_count: Series[float] = _feature("own", "variants that the test passed on in the run")
     duration_ratio: Series[float] = _feature("own", "duration of the failed test over its mean duration")
+    alike_failures_count: Series[float] = _feature("own", "other tests of the run whose failure reads like this one")
+    is_environment_failure: Series[float] = _feature(
+        "own", "1 if the failure speaks of a timeout, the network or a lack of resources"
+    )
     last_run_failure_rate: Series[float] = _feature("run", "share of failed results in the last run")
     last_5_runs_failure_rate: Series[float] = _feature("run", "share of failed results in the last 5 runs")
     is_pull_request: Series[float] = _feature("run", "1 if the run tests a pull request")
@@ -306,4 +323,5 @@ GROWING_FEATURES = (
     "flaky_failures_count",
     "test_flaky_failures_count",
     "lone_failures_count",
+    "same_failures_count",
 )

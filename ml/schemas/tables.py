@@ -38,6 +38,9 @@ class Runs(pa.DataFrameModel):
     branch: Series[str] = field(*TEXT_RULES, nullable=True, description="branch under test")
     commit_sha: Series[str] = field(*TEXT_RULES, nullable=True, description="commit under test")
     change_id: Series[str] = field(*TEXT_RULES, nullable=True, description="pull request or commit that the run tests")
+    change_title: Series[str] = field(
+        *TEXT_RULES, nullable=True, description="subject of the newest commit under test, as known at the start"
+    )
     author_id: Series[str] = field(*TEXT_RULES, nullable=True, description="salted hash of the author")
     started_at: Series[Utc] = field(NOT_TOO_EARLY, description="start of the run")
     finished_at: Series[Utc] = field(nullable=True, description="end of the run; null where the CI system does not say")

@@ -9,12 +9,24 @@ from typing import Any
 from ml.errors import RefusedPayload
 from ml.sources.pseudonyms import pseudonym
 from ml.sources.refusals import MAX_TEXT, UNKNOWN_PROJECT, Refusal, as_row, as_value, printable
+from ml.sources.titles import title_of
 
 NAME = "manifest.json"
 REQUIRED = ("run_id", "project", "commit_sha", "started_at")
-TEXTS = ("project", "run_id", "workflow", "event", "branch", "commit_sha", "change_id", "author_id", "status")
+TEXTS = (
+    "project",
+    "run_id",
+    "workflow",
+    "event",
+    "branch",
+    "commit_sha",
+    "change_id",
+    "change_title",
+    "author_id",
+    "status",
+)
 MOMENTS = ("started_at", "finished_at")
-KEPT = (*TEXTS[:7], "status", "attempt", *MOMENTS, "is_fork", "changed_files", "reports")
+KEPT = (*(name for name in TEXTS if name != "author_id"), "attempt", *MOMENTS, "is_fork", "changed_files", "reports")
 MAX_INTEGER = 2**63 - 1
 
 Document = dict[str, Any]
@@ -51,9 +63,12 @@ def parse(content: bytes) -> Document:
 def scrub(document: Document, salt: str, forgotten: Set[str] = frozenset()) -> Document:
     """What of a manifest may land: the known fields, with `author` replaced by a pseudonym, or left out if `forgotten`.
 
-    Unknown fields are left out, since they can hold people's names and addresses.
+    Of a commit message as `change_title` the subject is kept. Unknown fields are left out, since they can hold people's
+    names and addresses.
     """
     kept = {name: document[name] for name in KEPT if name in document}
+    if isinstance(message := kept.get("change_title"), str):
+        kept["change_title"] = title_of(message)
     author = document.get("author")
     if author is not None and author != "":
         named = author if isinstance(author, str) else json.dumps(author, sort_keys=True)

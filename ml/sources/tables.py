@@ -17,6 +17,7 @@ from ml.sources.parquet_file import ParquetFile
 from ml.sources.refusals import UNKNOWN_PROJECT, Refusal
 from ml.sources.source import Limits, Progress
 from ml.sources.table_rows import TableRows
+from ml.sources.titles import title_of
 from ml.spec import Batch, Interval, Parsed
 
 NAME = "tables"
@@ -32,6 +33,7 @@ COLUMNS: dict[str, dict[str, Kind]] = {
         "branch": Kind.TEXT,
         "commit_sha": Kind.TEXT,
         "change_id": Kind.TEXT,
+        "change_title": Kind.TEXT,
         "author_id": Kind.TEXT,
         "started_at": Kind.MOMENT,
         "finished_at": Kind.MOMENT,
@@ -152,7 +154,7 @@ class Tables:
         self, piece: Slice, rows: dict[str, np.ndarray[Any, Any]], orphan_project: str, refused: Sequence[Refusal]
     ) -> Batch:
         # The runs file is small and its rows are wanted in time order, so that they are taken in memory.
-        tables = {"runs": self._files["runs"].take(np.sort(piece.rows))}
+        tables = {"runs": _with_titles(self._files["runs"].take(np.sort(piece.rows)))}
         tables |= {name: self._files[name].take(positions) for name, positions in rows.items()}
         payloads = [Payload(f"{name}.parquet", name, _to_bytes(table), is_text=False) for name, table in tables.items()]
         index = {"orphan_project": orphan_project, "refused": [asdict(one) for one in refused]}
@@ -250,6 +252,15 @@ def _slices(runs: pd.DataFrame, counts: np.ndarray[Any, Any]) -> Iterator[Slice]
 def _batch_of(positions: np.ndarray[Any, Any], batch_of_run: np.ndarray[Any, Any], last: int) -> np.ndarray[Any, Any]:
     batches: np.ndarray[Any, Any] = np.append(batch_of_run, np.int32(last))[positions]
     return batches
+
+
+def _with_titles(runs: pa.Table) -> pa.Table:
+    """Commit messages as titles of changes; what is no text is for the reader to refuse."""
+    at = runs.schema.get_field_index("change_title")
+    if at < 0 or not all(value is None or isinstance(value, str) for value in runs.column(at).to_pylist()):
+        return runs
+    titles = [title_of(message) for message in runs.column(at).to_pylist()]
+    return runs.set_column(at, "change_title", pa.array(titles, pa.string()))
 
 
 def _to_bytes(table: pa.Table) -> bytes:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ml.registry import Registry
 
 HISTORY_TABLES = ("runs", "test_results", "changed_files")
+UNTITLED = "untitled_runs"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -52,14 +53,40 @@ def open_lake(settings: Settings) -> Lake:
 
 @contextmanager
 def open_history(settings: Settings, snapshot: Snapshot, project: str) -> Iterator[Engine]:
-    """An engine with the history of one project, as a snapshot has it, as views of the lake tables' names."""
+    """An engine with the history of one project, as a snapshot has it, as views of the lake tables' names.
+
+    A run whose source told no title has the subject of its commit, where table commits knows it.
+    """
     lake = open_lake(settings)
     spill = settings.home.absolute() / "spill"
     with open_engine(settings.engine, settings.threads, settings.engine_memory_gb, str(spill)) as engine:
-        for table in HISTORY_TABLES:
-            version = snapshot.versions[table]
-            engine.register_files(table, lake.files(table, version, project), lake.schema(table, version))
+        # a snapshot of an earlier release has no commits
+        has_commits = "commits" in snapshot.versions and bool(_files(lake, snapshot, "commits", project))
+        for table in (*HISTORY_TABLES, *["commits"] * has_commits):
+            name = UNTITLED if table == "runs" and has_commits else table
+            schema = lake.schema(table, snapshot.versions[table])
+            engine.register_files(name, _files(lake, snapshot, table, project), schema)
+        if has_commits:
+            _tell_titles(engine, lake.schema("runs", snapshot.versions["runs"]).names)
         yield engine
+
+
+def _files(lake: Lake, snapshot: Snapshot, table: str, project: str) -> list[str]:
+    return lake.files(table, snapshot.versions[table], project)
+
+
+def _tell_titles(engine: Engine, columns: Sequence[str]) -> None:
+    """``runs``, with subjects of ``commits`` as titles; what git writes over a merge names branches alone."""
+    kept = ", ".join(f"r.{name}" for name in columns if name != "change_title")
+    engine.store(
+        "runs",
+        f"""
+        SELECT {kept}, COALESCE(r.change_title, c.subject) AS change_title
+        FROM {UNTITLED} AS r
+        LEFT JOIN (SELECT commit_sha, MAX(subject) AS subject FROM commits WHERE subject NOT LIKE 'Merge %'
+                   GROUP BY commit_sha) AS c ON c.commit_sha = r.commit_sha
+        """,
+    )
 
 
 def feature_context(settings: Settings) -> Context:

@@ -23,8 +23,10 @@ def built() -> pd.DataFrame:
     runs = pd.DataFrame([row[:3] for row in HISTORY], columns=["run_id", "started_at", "finished_at"])
     for name in ("started_at", "finished_at"):
         runs[name] = pd.to_datetime(runs[name], utc=True)
-    runs = runs.assign(event="push", branch="main", change_id="c", author_id="anna")
+    runs = runs.assign(event="push", branch="main", change_id="c", change_title=["u", *[None] * 3], author_id="anna")
     results = pd.DataFrame([(row[0], *row[3:]) for row in HISTORY], columns=["run_id", "outcome", "duration_s"])
+    for name, text in (("failure_kind", "timeout"), ("failure_fingerprint", "f")):
+        results[name] = results["outcome"].map({"failed": text})
     files = pd.DataFrame({"run_id": ["r1", "r3"], "path": "t.py", "added": 1, "deleted": 0})
     # a second test, so that a failure of the first is no outage
     results = pd.concat([results.assign(test_id="t"), results.assign(test_id="u", outcome="passed")])
@@ -47,6 +49,7 @@ def test_the_state_after_a_failure_and_a_pass_is_the_one_computed_by_hand() -> N
     assert (row["since_failure_s"], row["since_execution_s"], row["age_s"]) == (6_600, 3_000, 6_600)
     assert (row["mean_duration_s"], row["last_duration_s"], row["duration_deviation_s"]) == (3, 4, 1)
     assert (row["executions_7d"], row["failures_7d"]) == (2, 1)
+    assert (row["repeated_failure_rate"], row["environment_failure_rate"], row["last_failure_alike_count"]) == (0, 1, 0)
 
 
 def test_what_failed_with_a_changed_file_counts_for_the_next_change_of_it() -> None:

@@ -12,17 +12,14 @@ import pygit2
 from pygit2.enums import DeltaStatus, DiffFind, SortMode
 
 from ml.errors import SourceError
-from ml.legible import legible
 from ml.sources.git.repository import GIT_ERRORS
 from ml.sources.pseudonyms import pseudonym
 from ml.sources.refusals import printable
-from ml.sources.scrubbing import scrub
+from ml.sources.titles import MAX_MESSAGE, subject_of, without_secrets
 from ml.spec import Interval
 
 # As many as GitHub lists. Renames are looked for among no more: that takes time by the square of them.
 MAX_FILES = 3_000
-MAX_SUBJECT = 200
-MAX_MESSAGE = 4_000
 # A larger file holds data, and is no more compared by lines than a binary one.
 MAX_BLOB = 10_000_000
 # Commits in a row from before the interval, after which none is expected in it; clocks of committers may be wrong.
@@ -157,12 +154,7 @@ def _files(changes: list[Change]) -> list[list[Any]]:
 
 
 def _path(file: pygit2.DiffFile) -> str:
-    return _clean(printable(file.raw_path.decode("utf-8", "surrogateescape")))
-
-
-def _clean(text: str) -> str:
-    """Without secrets; each text by itself, because what looks like the beginning of a key takes what follows along."""
-    return scrub(text.encode("utf-8")).decode("utf-8", "replace")
+    return without_secrets(printable(file.raw_path.decode("utf-8", "surrogateescape")))
 
 
 def _author(commit: pygit2.Commit, authors: Authors) -> str | None:
@@ -178,11 +170,9 @@ def _author(commit: pygit2.Commit, authors: Authors) -> str | None:
 
 
 def _subject(commit: pygit2.Commit) -> str | None:
-    """First line of the message, on which neither a terminal nor a log acts."""
     message = commit.raw_message.lstrip()[:MAX_MESSAGE]
     try:
         text = message.decode(commit.message_encoding or "utf-8", "replace")
     except (LookupError, ValueError):  # an encoding that nobody knows
         text = message.decode("utf-8", "replace")
-    first = " ".join(next(iter(text.splitlines()), "").split())
-    return legible(_clean(printable(first)))[:MAX_SUBJECT] or None
+    return subject_of(text)

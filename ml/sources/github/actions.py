@@ -145,7 +145,7 @@ class GitHubActions:
         return Wanted(run.run_id, self._options.artifacts, start, end)
 
     def _document(self, run: ServerRun, facts: Facts) -> Facts:
-        names = ("workflow", "event", "branch", "commit_sha", "status", "author", "is_fork")
+        names = ("workflow", "event", "branch", "commit_sha", "change_title", "status", "author", "is_fork")
         return {
             "run_id": run.run_id,
             "attempt": run.attempt,

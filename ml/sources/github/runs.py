@@ -9,6 +9,7 @@ from ml.errors import SourceError
 from ml.sources.ci_server import ServerRun
 from ml.sources.github.changes import pull_of
 from ml.sources.manifest import read_moment
+from ml.sources.titles import title_of
 
 if TYPE_CHECKING:
     from ml.sources.github.api import GitHubApi
@@ -84,6 +85,7 @@ def _facts(entry: Mapping[str, Any], attempt: int) -> Facts:
         "event": _name(entry, "event"),
         "branch": _name(entry, "head_branch"),
         "commit_sha": _name(entry, "head_sha"),
+        "change_title": title_of(_name(entry.get("head_commit"), "message") or _name(entry, "display_title")),
         "status": _name(entry, "conclusion"),
         "author": _name(entry.get("actor"), "login") or _name(entry.get("triggering_actor"), "login"),
         "is_fork": origin is None or origin != home,

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator
 from ml.errors import RefusedPayload
 from ml.sources.gitlab.merge_requests import COMMIT, tested_diffs
 from ml.sources.gitlab.pages import pages
-from ml.sources.rest_api import Json, RestApi, StatusError, as_text
+from ml.sources.rest_api import Json, RestApi, StatusError, as_list, as_text
+from ml.sources.titles import title_of
 
 MAX_FILES = 3_000
 _MERGE_REQUEST = re.compile(r"refs/merge-requests/([0-9]{1,18})/")
+_MERGED_RESULT = re.compile(r"/(?:merge|train)$")
 
 
 def changes_of(api: RestApi, project: str, pipeline: Json) -> Json:
-    """`change_id`, `is_fork` and `changed_files` of a pipeline, as a manifest has them.
+    """`change_id`, `change_title`, `is_fork` and `changed_files` of a pipeline, as a manifest has them.
 
     The files of a merge request are those of the state that the pipeline tested, or of its newest one where GitLab does
     not tell which that was.
@@ -23,16 +25,42 @@ def changes_of(api: RestApi, project: str, pipeline: Json) -> Json:
     """
     request = _MERGE_REQUEST.match(as_text(pipeline.get("ref")) or "")
     if pipeline.get("source") != "merge_request_event" or request is None:
-        return {"change_id": None, "is_fork": None, "changed_files": _commit_files(api, project, pipeline)}
+        return {
+            "change_id": None,
+            "change_title": _title(api, project, pipeline),
+            "is_fork": None,
+            "changed_files": _commit_files(api, project, pipeline),
+        }
     path = f"{project}/merge_requests/{request[1]}"
     found = api.find(path) or {}
     sides = found.get("source_project_id"), found.get("target_project_id")
     return {
         "change_id": f"MR-{request[1]}",
+        "change_title": _title(api, project, pipeline),
         # A fork that was deleted has no id any more.
         "is_fork": sides[0] != sides[1] if found else None,
         "changed_files": _request_files(api, project, path, pipeline),
     }
+
+
+def _title(api: RestApi, project: str, pipeline: Json) -> str | None:
+    """Subject of the pipeline's commit; a merged result is GitLab's own, and its second parent the newest commit."""
+    commit = _commit(api, project, pipeline.get("sha"))
+    parents = as_list(commit.get("parent_ids"))
+    if _MERGED_RESULT.search(as_text(pipeline.get("ref")) or "") and len(parents) > 1:
+        commit = _commit(api, project, parents[1])
+    return title_of(as_text(commit.get("title")))
+
+
+def _commit(api: RestApi, project: str, sha: object) -> Json:
+    """What the server tells of a commit; nothing of one that is gone, or too large to be told."""
+    name = as_text(sha) or ""
+    if COMMIT.fullmatch(name) is None:
+        return {}
+    try:
+        return api.find(f"{project}/repository/commits/{name}") or {}
+    except RefusedPayload:
+        return {}
 
 
 def _request_files(api: RestApi, project: str, path: str, pipeline: Json) -> list[Json]:

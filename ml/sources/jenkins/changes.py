@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from ml.sources.rest_api import Json, as_list, as_number, as_objects, as_text
+from ml.sources.titles import title_of
 
 MAX_FILES = 3_000
 _PULL_REQUEST = re.compile(r"((?:PR|MR)-[0-9]{1,18})(?:-head|-merge)?")
@@ -26,19 +27,23 @@ _EVENTS = {
 def tree(with_author: bool) -> str:
     """What to ask of a build; the changes of a freestyle job are its `changeSet`, those of a pipeline `changeSets`."""
     author = ",author[fullName]" if with_author else ""
-    items = f"items[commitId{author},affectedPaths,paths[file]]"
+    items = f"items[commitId,msg{author},affectedPaths,paths[file]]"
     actions = "lastBuiltRevision[SHA1,branch[name]],parameters[name,value],causes[_class]"
     return f"actions[{actions}],changeSet[{items}],changeSets[{items}]"
 
 
 def changes_of(build: Json, job: list[str]) -> Json:
-    """`commit_sha`, `branch`, `event`, `change_id`, `author` and `changed_files` of a build, as a manifest has them."""
+    """`commit_sha`, `branch`, `event`, `change_id`, `change_title`, `author` and `changed_files` of a manifest.
+
+    The title is that of the built commit where the build lists it, else of the newest change.
+    """
     actions = as_objects(build.get("actions"))
     items = list(_items(build))
     commit, branch = _built(actions, unquote(job[-1]))
     change_id = _change_id(actions, job[-1])
     return {
         "commit_sha": commit or _last(as_text(item.get("commitId")) for item in items),
+        "change_title": _last(_title(item, commit) for item in items) or _last(_title(item) for item in items),
         "branch": branch,
         "event": "pull_request" if change_id else _event(actions),
         "change_id": change_id,
@@ -91,6 +96,10 @@ def _parameters(actions: list[Json]) -> Iterator[Json]:
 def _event(actions: list[Json]) -> str | None:
     causes = [as_text(cause.get("_class")) or "" for action in actions for cause in as_objects(action.get("causes"))]
     return next((event for end, event in _EVENTS.items() if any(cause.endswith(end) for cause in causes)), None)
+
+
+def _title(item: Json, commit: str | None = None) -> str | None:
+    return title_of(as_text(item.get("msg"))) if commit is None or item.get("commitId") == commit else None
 
 
 def _author(item: Json) -> str | None:

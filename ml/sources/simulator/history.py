@@ -13,14 +13,16 @@ import pandas as pd
 
 from ml.errors import SourceError
 from ml.schemas import ChangedFiles, Runs, TestResults, columns
+from ml.sources.reports.failure_text import read_failure
 from ml.sources.simulator.execution import Cause, Execution, execute
+from ml.sources.simulator.texts import Message, message_of, subject_of
 from ml.sources.simulator.timeline import FIRST_HOUR, Plan, Timeline
 from ml.sources.simulator.world import VARIANTS, SimulatedTest, World
 from ml.spec import Outcome
 
 SETUP_S = 150.0
 RERUN_SHARE = {Cause.FLAKY: 0.6, Cause.INFRASTRUCTURE: 0.3, Cause.REGRESSION: 0.15}
-FAILURE_COLUMNS = ["run_id", "attempt", "variant", "test_id", "state", "cause", "path"]
+FAILURE_COLUMNS = ["run_id", "attempt", "variant", "test_id", "state", "cause", "path", "thrown", "message"]
 TEST_COLUMNS = ["test_id", "path", "dependencies", "flakiness", "first_run_id", "last_run_id"]
 
 
@@ -36,8 +38,8 @@ class History:
             suite of a variant, of which the written reports, one per module, tell the order within themselves only.
         changed_files: columns of `ml.schemas.ChangedFiles`.
         failures: truth, one row per failed or errored result: run_id, attempt, variant, test_id, state (regression,
-            flaky or infrastructure), cause (change id, kind of flakiness or outage) and path (the broken file; None
-            unless a regression).
+            flaky or infrastructure), cause (change id, kind of flakiness or outage), path (the broken file; None
+            unless a regression), and what the report says: thrown and message.
         tests: truth, one row per test that ever ran: test_id, path (its own file), dependencies (tuple of every path
             that can break it), flakiness (kind or None), first_run_id, last_run_id.
     """
@@ -60,7 +62,7 @@ def simulate(world: World) -> History:
         SourceError: a size of the world is out of range.
     """
     _check(world)
-    timeline, record = Timeline(world), _Record(world.project)
+    timeline, record = Timeline(world), _Record(world)
     for index in range(1, world.run_count + world.announced_count + 1):
         rng = np.random.default_rng([world.seed, index])
         plan = timeline.plan(index, rng)
@@ -69,7 +71,7 @@ def simulate(world: World) -> History:
         if is_announced:
             record.add_run(plan, 1, plan.started_at, None)
         # An announced run is executed too, unrecorded: the next one must be what it will be once both are over.
-        timeline.record(plan, _run(plan, timeline, _Record(world.project) if is_announced else record, rng))
+        timeline.record(plan, _run(plan, timeline, _Record(world) if is_announced else record, rng))
     return record.history(world, timeline.ever)
 
 
@@ -115,11 +117,12 @@ def _run(plan: Plan, timeline: Timeline, record: _Record, rng: np.random.Generat
 class _Record:
     """Collects rows while the simulation runs, and turns them into frames once."""
 
-    def __init__(self, project: str) -> None:
-        self._project = project
+    def __init__(self, world: World) -> None:
+        self._project, self._seed = world.project, world.seed
         self._runs: list[dict[str, Any]] = []
         self._files: list[dict[str, Any]] = []
         self._failures: list[tuple[Any, ...]] = []
+        self._told: dict[int, Message] = {}
         self._results: dict[str, list[Any]] = defaultdict(list)
         self._seen: dict[str, list[str]] = {}
 
@@ -139,6 +142,7 @@ class _Record:
                 "branch": plan.branch,
                 "commit_sha": plan.commit_sha,
                 "change_id": plan.change.change_id,
+                "change_title": subject_of(self._seed, plan.change, plan.index),
                 "author_id": plan.change.author.name,
                 "started_at": started_at,
                 "finished_at": finished_at,
@@ -148,6 +152,7 @@ class _Record:
 
     def add_results(self, plan: Plan, attempt: int, variant: str, execution: Execution) -> None:
         run_id, tests = _run_id(plan), len(execution.tests)
+        first = len(self._results["run_id"])
         test_ids = [test.test_id for test in execution.tests]
         for name, value in (("run_id", run_id), ("attempt", attempt), ("variant", variant)):
             self._results[name] += [value] * tests
@@ -162,15 +167,20 @@ class _Record:
             self._seen.setdefault(test_id, [run_id, run_id])[1] = run_id
         for position, failure in execution.failures.items():
             key = (run_id, attempt, variant, test_ids[position])
-            self._failures.append((*key, failure.state.value, failure.cause, failure.path))
+            place = (plan.index, attempt, VARIANTS.index(variant))
+            message = message_of(self._seed, failure, test_ids[position], place)
+            self._failures.append((*key, failure.state.value, failure.cause, failure.path, *message))
+            self._told[first + position] = message
             self._runs[-1]["status"] = "failure"
 
     def history(self, world: World, tests: list[SimulatedTest]) -> History:
         runs = pd.DataFrame(self._runs, columns=columns(Runs))
         for name in ("started_at", "finished_at"):
             runs[name] = pd.to_datetime(runs[name], utc=True).astype("datetime64[us, UTC]")
-        told = dict.fromkeys(("failure_kind", "failure_fingerprint"))  # what only a report says
-        results = pd.DataFrame(self._results).assign(project=self._project, imputed=False, **told)
+        results = pd.DataFrame(self._results).assign(project=self._project, imputed=False)
+        texts = [read_failure(*self._told[row]) if row in self._told else None for row in range(len(results))]
+        results["failure_kind"] = pd.Series([text and text.kind for text in texts], dtype=object)
+        results["failure_fingerprint"] = pd.Series([text and text.fingerprint for text in texts], dtype=object)
         files = pd.DataFrame(self._files, columns=columns(ChangedFiles))
         return History(
             world=world,

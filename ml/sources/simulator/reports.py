@@ -18,17 +18,8 @@ from ml.sources.simulator.history import History
 from ml.sources.simulator.world import World
 
 Suites = dict[tuple[str, str], list[tuple[str, str, str]]]
-FORMAT = 1  # of the simulated history: raise it whenever equal parameters no longer give equal bytes
+FORMAT = 2  # of the simulated history: raise it whenever equal parameters no longer give equal bytes
 WORLD_FILE = "world.json"
-# What a log would say; keyed by the true cause. Brackets and ampersands are there for whoever parses it.
-MESSAGES = {
-    "timing": ("TimeoutError", "no answer within 30 s"),
-    "network": ("ConnectionResetError", "connection reset by peer: <registry.example>"),
-    "platform": ("PermissionError", "file is used by another process: C:\\tmp\\a&b"),
-    "order": ("AssertionError", "expected <0> entries in the cache but found <1>"),
-}
-OUTAGE = ("InfrastructureError", "no space left on device")
-BROKEN = ("AssertionError", 'expected "<3 & 4>" but was "<4 & 3>"')
 
 
 def write_history(history: History, folder: Path) -> bool:
@@ -130,7 +121,7 @@ def _manifest(run: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any
 def _suites(history: History) -> dict[tuple[str, int], Suites]:
     """(run_id, attempt) -> (variant, module) -> (outcome, seconds, XML) of each case, in order of execution."""
     key = ("run_id", "attempt", "variant", "test_id")
-    messages = {tuple(row[name] for name in key): _message(row) for row in _records(history.failures)}
+    messages = {tuple(row[name] for name in key): (row["thrown"], row["message"]) for row in _records(history.failures)}
     suites: dict[tuple[str, int], Suites] = defaultdict(lambda: defaultdict(list))
     for row in _records(history.test_results):
         classname, _, case_name = row["test_id"].partition("::")
@@ -141,10 +132,6 @@ def _suites(history: History) -> dict[tuple[str, int], Suites]:
         case = f"{head}>{body}</testcase>\n" if body else f"{head}/>\n"
         suites[row["run_id"], row["attempt"]][row["variant"], module].append((row["outcome"], seconds, case))
     return suites
-
-
-def _message(failure: dict[str, Any]) -> tuple[str, str]:
-    return OUTAGE if failure["state"] == "infrastructure" else MESSAGES.get(failure["cause"], BROKEN)
 
 
 def _body(outcome: str, message: tuple[str, str] | None) -> str:

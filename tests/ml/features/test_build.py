@@ -37,13 +37,14 @@ def with_future(frames: History) -> History:
     tests = frames["test_results"][["variant", "test_id"]].drop_duplicates().to_dict("records")
     tests += [{"variant": "linux", "test_id": f"org.acme.later.TestLater{i}"} for i in range(12)]
     start = (last["started_at"] - at(0)).total_seconds() / 60
-    about = {"branch": "topic", "change_id": "7", "author_id": "ann"}
+    about = {"branch": "topic", "change_id": "7", "change_title": "Fix TestLater1", "author_id": "ann"}
+    told = {"failure_kind": "timeout", "failure_fingerprint": "f0"}
     runs = [
         run("late", start + 10_000, start + 10_001, **about),
         run("overlap", start - 30, start, **about),
         run("twin", start, None, **about),
     ]
-    results = [result(r["run_id"], t["test_id"], "failed", variant=t["variant"]) for r in runs for t in tests]
+    results = [result(r["run_id"], t["test_id"], "failed", variant=t["variant"], **told) for r in runs for t in tests]
     paths = frames["changed_files"]["path"].unique()
     files = [(r["run_id"], path, 5, 5) for r in runs for path in paths]
     more = history(runs, results, files)

@@ -15,11 +15,18 @@ from ml.spec import MERGED_RESULT, Interval
 from tests.feature_builders import at, history, result, run
 from tests.label_builders import History, line, random_labels_history, register
 from tests.lineage_definitions import lines_of_tests
+from tests.text_definitions import own_text, texts_of
 
 pytestmark = pytest.mark.slow
 
 FEATURES = list(feature_descriptions(FlakyTestsFrame))
 BAD = ("failed", "error")
+TEXT_FEATURES = (
+    "same_failures_count",
+    "same_failure_recovery_rate",
+    "alike_failures_count",
+    "is_environment_failure",
+)
 
 
 def frame_of(frames: History, queries: Queries | None = None) -> pd.DataFrame:
@@ -43,6 +50,7 @@ class Past:
         self.order = sorted(self.known, key=lambda r: (self.known[r], groups["started_at"].min()[r], r))
         self.commit = groups["commit_sha"].first().to_dict()
         results = frames["test_results"]
+        self.texts = texts_of(frames)
         self.outcomes: dict[tuple[str, str, str], list[str]] = {}
         for row in results[results["outcome"] != "skipped"].to_dict("records"):
             key = (row["run_id"], row["variant"], row["test_id"])
@@ -80,6 +88,7 @@ def test_flaky_and_lone_failures_and_the_company_equal_their_plain_definitions(s
     found = frame_of(frames)
     assert found["flaky_failures_count"].max() > 2
     assert found["lone_failures_count"].max() > 2
+    assert all(found[name].nunique() > 1 for name in TEXT_FEATURES)
     assert sorted(found[MERGED_RESULT].itertuples(index=False, name=None)) == sorted(
         key for key in past.outcomes if past.failed(key)
     )
@@ -90,6 +99,8 @@ def test_flaky_and_lone_failures_and_the_company_equal_their_plain_definitions(s
         flaky = sum(past.failed(key) and past.known_flaky(key, moment) for key in before)
         lone = sum(outcomes[i - 1 : i + 2] == [False, True, False] for i in range(1, len(outcomes)))
         own = {key: past.failed(key) for key in past.outcomes if key[0] == row["run_id"]}
+        company = [(key[0], key[1:], failed) for key, failed in zip(before, outcomes, strict=True)]
+        texts = own_text(past.texts, row["run_id"], (row["variant"], row["test_id"]), company)
         variants = [failed for key, failed in own.items() if key[2] == row["test_id"]]
         expected = {
             "failures_count": sum(outcomes),
@@ -100,6 +111,7 @@ def test_flaky_and_lone_failures_and_the_company_equal_their_plain_definitions(s
             "run_failures_count": sum(own.values()),
             "failed_variants_count": sum(variants),
             "passed_variants_count": len(variants) - sum(variants),
+            **{name: texts.get(name, math.nan) for name in TEXT_FEATURES},
         }
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, nan_ok=True), (row["run_id"], row["test_id"], name)
@@ -160,14 +172,19 @@ def test_later_overlapping_and_simultaneous_runs_change_no_earlier_feature() -> 
     runs = [run("late", minutes + 99, None, **about), run("twin", minutes - 9, minutes, **about)]
     runs.append(run("overlap", minutes - 9999, minutes + 1, **about))
     tests = frames["test_results"][["variant", "test_id"]].drop_duplicates().to_dict("records")
+    told = {"failure_kind": "timeout", "failure_fingerprint": "f0"}
     results = [
-        result(one["run_id"], test["test_id"], "passed", variant=test["variant"]) for one in runs for test in tests
+        result(one["run_id"], test["test_id"], outcome, variant=test["variant"], **told)
+        for one, outcome in zip(runs, ("failed", "failed", "passed"), strict=True)
+        for test in tests
     ]
     files = [(one["run_id"], path, 5, 5) for one in runs for path in frames["changed_files"]["path"].unique()]
     more = history(runs, results, files)
     more["runs"]["commit_sha"] = "c1"
     both = {name: pd.concat([frames[name].astype(object), more[name].astype(object)]) for name in more}
-    pdt.assert_frame_equal(frame_of(frames), frame_of(both), check_exact=True)
+    found = frame_of(both)
+    earlier = found[~found["run_id"].isin(["late", "twin", "overlap"])].reset_index(drop=True)
+    pdt.assert_frame_equal(frame_of(frames), earlier, check_exact=True)
 
 
 def test_a_prediction_equals_the_training_row_and_knows_nothing_after_as_of() -> None:

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from ml.features import Context
-from tests.feature_builders import features_of, history, result, run
+from ml.features import NEXT_RUN, Context, Queries
+from tests.feature_builders import at, features_of, history, result, run
 
 
 def rows_of(path: str, tests: list[str]) -> pd.DataFrame:
@@ -91,3 +91,46 @@ def test_a_failure_that_is_not_known_yet_is_not_counted() -> None:
     files = [(r, "x/a.py", 1, 0) for r in "123"]
     frame = features_of(history(runs, results, files))
     assert frame[frame["test_id"] == "t"]["cofailure_count"].tolist() == [0, 0, 2]
+
+
+def titled(title: str | None, tests: list[str]) -> pd.DataFrame:
+    """Features of a second run of `tests` whose change has a title and no known files."""
+    results = [result(r, test, "passed") for r in "12" for test in tests]
+    frame = features_of(history([run("1", 0), run("2", 1, change_title=title)], results))
+    return frame[frame["run_id"] == "2"].set_index("test_id")
+
+
+@pytest.mark.parametrize(
+    ("title", "named"),
+    [
+        ("Fix TestKeyManager", ["org.x.TestKeyManager"]),
+        ("KeyManager: less copying", ["org.x.TestKeyManager"]),
+        ("tests of key_manager.py, please", ["tests/test_key_manager.py::test_a"]),
+        ("Fix the key manager", []),
+        ("org", []),
+        ("Java11 and key2 for x", []),
+    ],
+)
+def test_an_identifier_in_the_title_names_a_test_and_a_plain_word_does_not(title: str, named: list[str]) -> None:
+    tests = ["org.x.TestKeyManager", "tests/test_key_manager.py::test_a", "org.x.TestOrg"]
+    found = titled(title, tests)["title_names_test"]
+    assert found.index[found == 1].tolist() == named
+    assert set(found) <= {0, 1}
+
+
+def test_words_of_the_title_weigh_as_those_of_the_paths_do() -> None:
+    tests = ["org.acme.scm.TestPipeline", *(f"org.acme.om.TestKey{c}ab" for c in "BCDEFGHIJ")]
+    rows, as_path = titled("scm: fix the pipeline", tests), rows_of("scm/pipeline", tests)
+    assert rows.loc[tests[0], "title_words_relevance"] == as_path.loc[tests[0], "shared_words_relevance"] > 1
+    assert rows.loc[tests[1], "title_words_relevance"] == 0
+    assert rows["shared_words_relevance"].isna().all()
+    assert as_path["title_words_relevance"].isna().all()
+    assert titled(None, tests)["title_names_test"].isna().all()
+
+
+def test_a_given_title_tells_of_a_change_that_the_history_does_not_know() -> None:
+    frames = history([run("1", 0, 5)], [result("1", test, "passed") for test in ("org.x.TestFooBar", "org.x.TestB")])
+    given = pd.DataFrame([{"run_id": "new", "started_at": at(9), "change_title": "Fix FooBar"}])
+    frame = features_of(frames, Queries.prediction("p", given, at(9))).set_index(["run_id", "test_id"])
+    assert frame.loc["new", "title_names_test"].to_dict() == {"org.x.TestB": 0, "org.x.TestFooBar": 1}
+    assert frame.loc[NEXT_RUN, "title_names_test"].isna().all()

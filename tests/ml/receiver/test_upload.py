@@ -166,6 +166,7 @@ GITLAB = {
     "CI_PIPELINE_SOURCE": "merge_request_event",
     "CI_COMMIT_REF_NAME": "topic",
     "CI_COMMIT_SHA": "abc",
+    "CI_COMMIT_TITLE": "Fix the cart",
     "CI_MERGE_REQUEST_IID": "5",
     "GITLAB_USER_LOGIN": "ada",
     "CI_PIPELINE_CREATED_AT": STARTED,
@@ -179,6 +180,7 @@ JENKINS = {
     "CHANGE_BRANCH": "topic",
     "CHANGE_ID": "3",
     "CHANGE_AUTHOR": "ada",
+    "CHANGE_TITLE": "Fix the cart",
 }
 EXPECTED = {
     "run_id": ("900", "901", "shop/topic#12"),
@@ -187,6 +189,7 @@ EXPECTED = {
     "branch": ("topic", "topic", "topic"),
     "commit_sha": ("head", "abc", "abc"),
     "change_id": ("PR-77", "MR-5", "PR-3"),
+    "change_title": ("Fix the cart",) * 3,
     "started_at": ("2026-01-01T07:59:00+00:00", STARTED, "2026-01-01T07:59:00+00:00"),
     "finished_at": ("2026-01-01T08:09:00+00:00",) * 3,
 }
@@ -198,7 +201,7 @@ def test_without_a_manifest_the_environment_tells(
 ) -> None:
     for name, value in (GITHUB, GITLAB, JENKINS)[number].items():
         monkeypatch.setenv(name, value)
-    Path("event.json").write_text('{"pull_request": {"head": {"sha": "head"}}}')
+    Path("event.json").write_text('{"pull_request": {"title": "Fix the cart", "head": {"sha": "head"}}}')
     for minute, name in ((9, "b.xml"), (-1, "a.xml")):
         moment = datetime(2026, 1, 1, 8, tzinfo=UTC).timestamp() + 60 * minute
         os.utime(write_report(tmp_path / "reports" / name), (moment, moment))

@@ -27,6 +27,7 @@ def test_a_minimal_manifest_is_a_run_with_attempt_1_and_nulls() -> None:
         "branch": None,
         "commit_sha": "abc",
         "change_id": None,
+        "change_title": None,
         "author_id": None,
         "started_at": datetime(2026, 1, 1, tzinfo=UTC),
         "finished_at": None,
@@ -184,3 +185,10 @@ def test_changed_files_are_rows_and_bad_ones_are_refused_one_by_one() -> None:
 def test_listed_reports_give_variants() -> None:
     reports = [{"path": "a.xml", "variant": "linux"}, {"path": "b.xml"}, {"variant": "x"}, "c.xml"]
     assert variants_of({"reports": reports}) == {"a.xml": "linux", "b.xml": "default"}
+
+
+def test_of_a_commit_message_only_the_subject_lands() -> None:
+    scrubbed = scrub({**MINIMAL, "change_title": "Fix the cart\n\nSigned-off-by: Ada <ada@example.org>"}, "salt")
+    assert scrubbed["change_title"] == "Fix the cart"
+    assert to_facts(scrubbed).run is not None
+    assert refused({**MINIMAL, "change_title": ["Fix"]}) == [("not_text", "change_title", "['Fix']")]

@@ -250,3 +250,21 @@ def test_a_world_without_bugs_and_flakiness_fails_in_the_outage_only() -> None:
 def test_an_impossible_world_is_refused_by_the_name_of_the_parameter(name: str, value: object) -> None:
     with pytest.raises(SourceError, match=f"World.{name} is"):
         simulate(replace(SMALL, **{name: value}))
+
+
+def test_texts_of_failures_follow_their_causes_and_titles_name_what_changed(default: History) -> None:
+    told = default.failures.merge(default.test_results, on=["run_id", "attempt", "variant", "test_id"])
+    texts = told.groupby(["state", "cause"])["failure_fingerprint"]
+    assert (texts.nunique()["infrastructure"] == 1).all()
+    shared = texts.agg(lambda found: found.value_counts(normalize=True).iloc[0])["regression"]
+    assert shared.mean() > 0.6
+    flaky = told[told["state"] == "flaky"].groupby("test_id")["failure_fingerprint"].nunique()
+    assert flaky.max() in (2, 3)
+    assert set(told.loc[told["cause"] == "timing", "failure_kind"]) >= {"timeout", "assertion"}
+    titles = default.runs.groupby("run_id")["change_title"].agg(["nunique", "first"])
+    assert (titles["nunique"] == 1).all()
+    paths = default.changed_files.groupby("run_id")["path"].agg(" ".join)
+    named = titles.join(paths, how="inner")
+    words = named["first"].str.lower().str.findall(r"[a-z]{4,}")
+    share = sum(any(word in path for word in found) for found, path in zip(words, named["path"], strict=True))
+    assert 0.3 < share / len(named) < 0.8

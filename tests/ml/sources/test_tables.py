@@ -301,3 +301,15 @@ def test_an_empty_variant_is_the_default_one(tmp_path: Path) -> None:
     source = Tables(history, tmp_path / "landing")
     (batch,) = source.fetch(Interval())
     assert source.read(batch, limits).frames["test_results"]["variant"].tolist() == ["default", "default", "x"]
+
+
+def test_of_commit_messages_only_the_subjects_land(history: Path) -> None:
+    messages = ["Fix the cart\n\nSigned-off-by: Ada", None, "Merge branch 'ada/cart'"]
+    write(history, "runs", {**RUNS, "change_title": pa.array(messages).dictionary_encode()})
+    (parsed,) = collect(history)
+    assert rows(parsed, "runs", "run_id", "change_title") == [["r2", "Fix the cart"], ["r1", None], ["r3", None]]
+    landed = b"".join(file.read_bytes() for file in (history.parent / "landing").rglob("*") if file.is_file())
+    assert b"Ada" not in landed
+    write(history, "runs", {**RUNS, "change_title": [[1], [2], [3]]})
+    with pytest.raises(SourceError, match="change_title"):
+        collect(history)

@@ -24,6 +24,7 @@ RUN = {
     "branch": "main",
     "commit_sha": "abc123",
     "change_id": "pr-7",
+    "change_title": "Fix the cart",
     "author_id": "a1",
     "started_at": pd.Timestamp("2026-02-27T10:00:00Z"),
     "finished_at": pd.Timestamp("2026-02-27T10:30:00Z"),

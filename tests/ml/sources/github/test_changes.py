@@ -80,6 +80,23 @@ def test_a_commit_that_is_gone_leaves_a_run_without_files(github: GitHubServer, 
     assert the_document(github, tmp_path)["changed_files"] == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "title"),
+    [
+        ({"head_commit": {"message": "Fix the cart\n\nSigned-off-by: Ada"}, "display_title": "later"}, "Fix the cart"),
+        ({"head_commit": None, "display_title": "Fix the cart"}, "Fix the cart"),
+        ({"head_commit": {"message": "Merge branch 'ada/cart'"}, "display_title": "later"}, None),
+        ({"head_commit": {"message": 7}}, None),
+        ({}, None),
+    ],
+)
+def test_the_title_is_the_subject_of_the_head_commit(
+    github: GitHubServer, tmp_path: Path, fields: dict[str, Any], title: str | None
+) -> None:
+    github.add(run_payload(1, **fields))
+    assert the_document(github, tmp_path)["change_title"] == title
+
+
 def test_a_scheduled_run_has_no_change(github: GitHubServer, tmp_path: Path) -> None:
     github.add(run_payload(1, event="schedule"))
     github.commits[f"{1:040x}"] = [{"filename": "a.py"}]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.ml.sources.gitlab.collecting import DAYS, Open
+from tests.ml.sources.gitlab.collecting import DAYS, Open, run_row
 from tests.ml.sources.gitlab.server import Project, diff, pipeline, version
 from tests.ml.sources.replay_server import ReplayServer
 from tests.ml.sources.server_builders import collect
@@ -17,6 +17,10 @@ LATER, TARGET = "a" * 40, "b" * 40
 def files(opened: Open, landing: Path) -> list[str]:
     found = collect(opened(), landing, DAYS[1:2]).frames["changed_files"]
     return sorted(found["path"])
+
+
+def title(opened: Open, landing: Path) -> object:
+    return run_row(collect(opened(), landing, DAYS[1:2]), "1002")["change_title"]
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +60,21 @@ def test_a_merged_result_has_the_files_of_the_version_that_was_merged(
     project.pipelines[1] |= {"sha": merged, "ref": "refs/merge-requests/12/merge"}
     project.commits[merged] = {"id": merged, "parent_ids": [TARGET, TESTED]}
     assert files(opened, tmp_path) == ["old.py", "tested.py"]
+
+
+def test_the_title_of_a_merged_result_is_that_of_the_commit_that_was_merged(
+    opened: Open, project: Project, tmp_path: Path
+) -> None:
+    merged = "c" * 40
+    project.pipelines[1] |= {"sha": merged, "ref": "refs/merge-requests/12/merge"}
+    project.commits[merged] = {"title": "Merge result of GitLab", "parent_ids": [TARGET, TESTED]}
+    project.commits[TESTED] = {"title": "Round half up", "parent_ids": [TARGET]}
+    assert title(opened, tmp_path / "merged") == "Round half up"
+    # of a merge by hand the second parent is the target
+    project.pipelines[1] |= {"ref": "refs/merge-requests/12/head"}
+    assert title(opened, tmp_path / "head") == "Merge result of GitLab"
+    project.commits = {}
+    assert title(opened, tmp_path / "gone") is None
 
 
 def test_a_merged_result_of_no_known_version_is_compared_with_its_target(

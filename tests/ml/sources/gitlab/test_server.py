@@ -43,6 +43,7 @@ def test_a_pipeline_is_a_run_with_the_results_of_its_test_report(opened: Open, t
         "branch": "main",
         "commit_sha": f"{1003:040x}",
         "change_id": None,
+        "change_title": None,
         "is_fork": None,
         "started_at": pd.Timestamp("2026-03-03T08:00:05Z"),
         "finished_at": pd.Timestamp("2026-03-03T08:00:45Z"),

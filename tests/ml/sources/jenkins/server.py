@@ -49,10 +49,11 @@ def revision(branch: str, sha: str) -> Json:
     }
 
 
-def change(commit: str, author: str, *files: str) -> Json:
+def change(commit: str, author: str, *files: str, message: str = "Round half up") -> Json:
     return {
         "_class": "hudson.plugins.git.GitChangeSet",
         "commitId": commit,
+        "msg": message,
         "author": {"fullName": author},
         "affectedPaths": list(files),
         "paths": [{"editType": "edit", "file": file} for file in files],

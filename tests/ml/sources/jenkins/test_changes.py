@@ -11,6 +11,7 @@ from tests.ml.sources.jenkins.server import (
     Controller,
     build,
     causes,
+    change,
     revision,
 )
 from tests.ml.sources.server_builders import collect
@@ -29,6 +30,7 @@ def test_a_build_is_a_run_with_its_commit_and_what_changed_since_the_build_befor
         "branch": "main",
         "commit_sha": f"{2:040x}",
         "change_id": None,
+        "change_title": "Round half up",
         "is_fork": None,
         "started_at": pd.Timestamp("2026-03-03T08:00:00Z"),
         "finished_at": pd.Timestamp("2026-03-03T08:10:00Z"),
@@ -119,6 +121,19 @@ def test_a_build_without_git_has_the_commit_of_its_last_change_or_is_refused(
     assert run_row(collected, "shop#2")["commit_sha"] == "r42"
     assert sorted(collected.frames["changed_files"]["path"]) == ["a", "b"]
     assert collected.reasons == ["missing_field"]
+
+
+def test_the_title_is_that_of_the_built_commit_else_of_the_newest_change(
+    opened: Open, single: Controller, tmp_path: Path
+) -> None:
+    changes = [change("1" * 40, "Ada", "a", message="Mine"), change("2" * 40, "Ada", "b", message="Of a library")]
+    built, other = ([causes(), revision("main", sha * 40)] for sha in "13")
+    single.builds["job/shop"] = [
+        build(number, START, actions=actions, changeSets=[{"items": changes}])
+        for number, actions in ((1, built), (2, other))
+    ]
+    collected = collect(opened(job="shop"), tmp_path)
+    assert [run_row(collected, f"shop#{number}")["change_title"] for number in (1, 2)] == ["Mine", "Of a library"]
 
 
 def test_authors_land_as_a_hash_and_are_not_asked_for_where_that_is_unwanted(opened: Open, tmp_path: Path) -> None:

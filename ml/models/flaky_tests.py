@@ -11,6 +11,7 @@ from ml.features import Context, Queries
 from ml.models.parts import INVARIANCES, scaled
 from ml.schemas import FlakyTestsFrame, feature_descriptions
 from ml.spec import END, MERGED_RESULT, Decision, FailureState, ModelSpec, Objective, Question, Rule, RuleKind
+from ml.training import Level
 
 # Few failures of a history are settled: ranks in more steps than rows would say nothing.
 QUANTILES = 20
@@ -50,13 +51,9 @@ def _gradient_boosting(seed: int, threads: int) -> HistGradientBoostingClassifie
     return HistGradientBoostingClassifier(l2_regularization=20.0, early_stopping=False, random_state=seed, **shape)
 
 
-# -- trivial baselines: what a team has without any model
+# -- trivial baselines: what a team has without any model; a candidate may lean on the one that is a `Level`
 def _flip_rate(frame: pd.DataFrame) -> pd.Series:
     return frame["flip_rate_last_20"]
-
-
-def _flaky_share(frame: pd.DataFrame) -> pd.Series:
-    return frame["flaky_failure_rate"]
 
 
 def _always_the_mean(frame: pd.DataFrame) -> pd.Series:
@@ -93,7 +90,11 @@ SPEC = ModelSpec(
     outcomes=_outcomes,
     features=tuple(feature_descriptions(FlakyTestsFrame)),
     candidates={"logistic_regression": _logistic_regression, "gradient_boosting": _gradient_boosting},
-    baselines={"flip_rate": _flip_rate, "flaky_share": _flaky_share, "always_the_mean": _always_the_mean},
+    baselines={
+        "flip_rate": _flip_rate,
+        "flaky_share": Level("flaky_failure_rate"),
+        "always_the_mean": _always_the_mean,
+    },
     rules=(*INVARIANCES, Rule("earlier_failure_was_flaky", RuleKind.NOT_LOWER, _an_earlier_failure_was_flaky)),
     primary_metric="quadratic_score_all",
     slices={"event": _event, "company": _company},

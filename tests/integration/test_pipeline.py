@@ -171,14 +171,14 @@ def _current(settings: Settings) -> pd.DataFrame:
 def _another_candidate_or_other_rows_are_told_apart(settings: Settings, run_id: str, folder: Path) -> None:
     client = MlflowClient(settings.mlflow_tracking_uri, settings.mlflow_tracking_uri)
     recipe = json.loads(Path(client.download_artifacts(run_id, "training.json")).read_text())
-    other = "random_forest" if recipe["candidate"] != "random_forest" else "gradient_boosting"
+    other = "random_forest" if recipe["plan"]["candidate"] != "random_forest" else "gradient_boosting"
     earlier = (datetime.fromisoformat(recipe["as_of"]) - timedelta(days=7)).isoformat()
     changed = {**recipe, "candidate": other, "code": "0123456789ab", "as_of": earlier}
     client.log_text(run_id, json.dumps(changed), "training.json")
     rows = reproduction.frame(settings, run_id, folder / "other.parquet")
     assert not rows["is_equal"]
     assert rows["changes"]["code"][0] == "0123456789ab"
-    plan = {**recipe["plan"], "candidate": other}
+    plan = {**recipe["plan"], "candidate": other, "baseline": "", "weight": 0.0}
     client.log_text(run_id, json.dumps({**recipe, "candidate": other, "plan": plan}), "training.json")
     found = reproduction.reproduce(settings, run_id)
     assert (found["is_equal"], found["frame"]["is_equal"]) == (False, True)

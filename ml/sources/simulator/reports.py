@@ -28,15 +28,15 @@ def write_history(history: History, folder: Path) -> bool:
     Layout: ``run-00001/manifest.json`` and ``run-00001/<variant>/TEST-<module>.xml``; a second attempt has a folder
     of its own, ``run-00001-attempt-2``, whose manifest does not list the changed files again. An announced run is a
     manifest without reports. ``world.json`` and ``truth.json`` lie beside the runs. The folder appears whole or not at
-    all; one that already holds this world is left as it is, one that holds its beginning is replaced by the longer
-    history.
+    all; one that already holds this world is left as it is, also where an earlier release wrote it: its runs may have
+    been collected. One that holds its beginning is replaced by the longer history.
 
     Raises:
         SourceError: the folder holds something else than this world or its beginning.
     """
     recorded = _recorded(folder)
     wanted = _parameters(history.world)
-    if recorded == wanted:
+    if recorded is not None and {**recorded, "format": FORMAT} == wanted and recorded.get("format", FORMAT) <= FORMAT:
         return False
     if recorded is not None and not _is_beginning(recorded, wanted):
         different = sorted(name for name in wanted if recorded.get(name) != wanted[name])

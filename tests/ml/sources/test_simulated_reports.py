@@ -107,6 +107,18 @@ def test_writing_the_same_world_again_does_nothing(small: History, tmp_path: Pat
     assert (target / "run-00001" / "manifest.json").read_text() == "touched"
 
 
+def test_the_same_world_of_an_earlier_release_is_left_as_it_is(small: History, tmp_path: Path) -> None:
+    target = tmp_path / "simulated"
+    assert write_history(small, target)
+    world = json.loads((target / "world.json").read_text())
+    (target / "world.json").write_text(json.dumps({**world, "format": 1}))
+    before = digests(target)
+    assert not write_history(small, target)
+    assert digests(target) == before
+    with pytest.raises(SourceError, match="differs in format, run_count"):
+        write_history(simulate(replace(SMALL, run_count=45)), target)
+
+
 def test_a_longer_history_replaces_its_beginning(simulated: Path, tmp_path: Path) -> None:
     target = tmp_path / "simulated"
     shutil.copytree(simulated, target)

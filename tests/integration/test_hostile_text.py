@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from ml.cli import app, pipeline
+from ml.cli import complete
 from ml.legible import UNPRINTABLE, legible
 from ml.settings import GATES, MODELS, PREFIX, Settings, load_settings
 from ml.sources.simulator import World, simulate
@@ -202,7 +202,7 @@ def _mlflow_keeps_the_name_and_its_note_links_to_itself_only(uri: str, candidate
 
 
 def _the_terminal_shows_names_as_text() -> None:
-    assert pipeline.app is app
+    app = complete()
     for arguments in (["status"], ["flaky", PROJECT], ["status", "--json"], ["label"]):
         done = CliRunner().invoke(app, arguments, color=True)
         assert done.exit_code == 0, done.output

@@ -6,6 +6,7 @@
     ├── SettingsError        a setting is unknown, missing or malformed        (exit code 2)
     │   └── LibraryMissing   the system lacks a library that a part of Fourgate needs
     ├── SourceError          a source or one of its payloads cannot be read    (exit code 3)
+    │   ├── UnreadableHistory  a folder or file holds no history that can be read
     │   ├── RefusedPayload   one payload is hostile or broken; the rest goes on
     │   └── RefusedRequest   a pushed run is not taken; it can be sent again when it is right
     ├── ContractError        a batch as a whole breaks its contract            (exit code 4)
@@ -50,6 +51,10 @@ class SourceError(FourgateError):
     """A source, or the folder behind it, cannot be read."""
 
     exit_code = 3
+
+
+class UnreadableHistory(SourceError):
+    """A folder or file is not there, or holds no history in a layout that can be read."""
 
 
 class RefusedPayload(SourceError):

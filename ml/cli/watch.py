@@ -6,13 +6,18 @@ from typing import Any
 
 from ml.cli.output import console, plain
 from ml.errors import StackError
-from ml.stack.airflow_api import DONE, ENDED, AirflowApi
+from ml.stack.airflow_api import DONE, ENDED, RETRIES, AirflowApi
 
 TIMEOUT_S = 7200.0
 SETTLE_S = 5.0
 SHORTEST_S, LONGEST_S = 2.0, 5.0
 ASSET_RUN = "asset_triggered"
-MARKS = {"success": "[green]done   [/]", "skipped": "[yellow]skipped[/]", "failed": "[bold red]failed [/]"}
+MARKS = {
+    "success": "[green]done   [/]",
+    "skipped": "[yellow]skipped[/]",
+    "failed": "[bold red]failed [/]",
+    RETRIES: "[yellow]retries[/]",
+}
 
 
 class Watch:
@@ -79,18 +84,17 @@ class Watch:
             yield from tasks
 
     def _tell(self, task: Mapping[str, Any]) -> bool:
-        """Tell a task once it has ended; whether there was something to tell."""
+        """Tell a task once it has ended, and each try that failed; whether there was something to tell."""
         key = (task["dag_id"], task["dag_run_id"], task["task_id"], task["map_index"], task["try_number"])
-        if task["state"] not in ENDED or key in self._told:
+        if task["state"] not in {*ENDED, RETRIES} or key in self._told:
             return False
         self._told.add(key)
         mark = MARKS.get(task["state"], plain(f"{task['state']:<7}"))
         seconds = f"{task['duration']:6.1f} s" if task["duration"] is not None else " " * 8
         index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
         console.print(f"{mark} {seconds}  {plain(task['dag_id'])} . {plain(task['task_id'] + index)}")
-        if task["state"] == "failed":
-            lines = self._api.log(task["dag_id"], task["dag_run_id"], task)[-15:]
-            console.print(plain("\n".join(lines)), style="red")
+        if task["state"] in {"failed", RETRIES}:
+            console.print(plain(self._api.failure(task)), style="red")
         return True
 
 

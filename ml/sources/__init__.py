@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ml.errors import SourceError
+from ml.errors import SourceError, UnreadableHistory
 from ml.sources import configured, csv_tables, junit, retecs, rtptorrent, tables
 from ml.sources.archive import Archive
 from ml.sources.converted import Converted
@@ -61,12 +61,12 @@ def open_source(history: Path, landing: Path, limits: Limits) -> Source:
         limits: what may be read.
 
     Raises:
-        SourceError: the history is missing or has neither layout; what is in an archive shows when it is fetched.
+        UnreadableHistory: the history is missing or has neither layout; what is in an archive shows when it is fetched.
     """
     if history.is_file():
         return Archive(history, limits, lambda folder, refused: _open(folder, landing, limits, refused), read_batch)
     if not history.is_dir():
-        raise SourceError(
+        raise UnreadableHistory(
             f"the history {history} is neither a folder nor a file; set FOURGATE_HISTORY to one that exists"
         )
     return _open(history, landing, limits, ())
@@ -82,7 +82,7 @@ def _open(folder: Path, landing: Path, limits: Limits, refused: Sequence[Refusal
         return found
     if has_manifest(folder):
         return JUnit(folder, landing, limits, {".": refused})
-    raise SourceError(
+    raise UnreadableHistory(
         f"{folder} holds no CI history that can be read; expected runs.parquet and test_results.parquet in it, "
         "or the same as CSV, or test reports below folders with a manifest.json each (layouts: docs/history-layout.md)"
     )

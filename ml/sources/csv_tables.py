@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ml.errors import SourceError
+from ml.errors import SourceError, UnreadableHistory
 from ml.sources.csv_records import CsvRecords, Refused
 from ml.sources.refusals import Refusal
 from ml.sources.tables import COLUMNS, REQUIRED
@@ -61,18 +61,20 @@ def find_csv(folder: Path, max_payload_bytes: int) -> dict[str, CsvFile]:
     for name in COLUMNS:
         forms = [f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").exists()]
         if len(forms) > 1:
-            raise SourceError(f"{folder} holds {' and '.join(forms)}; remove the one that is not meant")
+            raise UnreadableHistory(f"{folder} holds {' and '.join(forms)}; remove the one that is not meant")
         if forms:
             if not (folder / forms[0]).is_file():  # a named pipe would be waited for without end
-                raise SourceError(f"{folder / forms[0]} is no file")
+                raise UnreadableHistory(f"{folder / forms[0]} is no file")
             found[name] = CsvFile(folder / forms[0], max_payload_bytes * MAX_PAYLOADS)
     mixed = [f"{name}.parquet" for name in COLUMNS if (folder / f"{name}.parquet").exists()]
     if mixed:
         told = ", ".join([file.path.name for file in found.values()] + mixed)
-        raise SourceError(f"{folder} mixes CSV and Parquet ({told}); right would be all tables in one of the two")
+        raise UnreadableHistory(f"{folder} mixes CSV and Parquet ({told}); right would be all tables in one of the two")
     for name in ("runs", "test_results"):
         if name not in found:
-            raise SourceError(f"{folder / name}.csv is missing; a history of tables has runs.csv and test_results.csv")
+            raise UnreadableHistory(
+                f"{folder / name}.csv is missing; a history of tables has runs.csv and test_results.csv"
+            )
     return found
 
 
@@ -89,7 +91,7 @@ def convert(files: dict[str, CsvFile], folder: Path) -> list[Refusal]:
         refused += lines.all()
         if name == "runs" and not rows:
             why = f"; {refused[0].reason}: {refused[0].value}" if refused else ""
-            raise SourceError(f"{file.path} has no rows that can be read; expected one row per run{why}")
+            raise UnreadableHistory(f"{file.path} has no rows that can be read; expected one row per run{why}")
     return refused
 
 
@@ -115,7 +117,7 @@ def places_of(
     """
     for name in required:
         if header.count(name) != 1:
-            raise SourceError(
+            raise UnreadableHistory(
                 f"{path} needs one column {name!r}; found: {', '.join(header)[:500]} (layout: docs/history-layout.md)"
             )
     return {name: header.index(name) for name in dict.fromkeys((*required, *known)) if header.count(name) == 1}

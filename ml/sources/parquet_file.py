@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.errors import SourceError
+from ml.errors import SourceError, UnreadableHistory
 from ml.sources.casting import Cast, Kind, cast
 
 SLICE_ROWS = 131_072
@@ -30,7 +30,7 @@ class ParquetFile:
             self._rows = pq.read_metadata(path)
         for name in required:
             if found.names.count(name) != 1:
-                raise SourceError(
+                raise UnreadableHistory(
                     f"{path} needs one column {name!r}; found: {', '.join(found.names)[:500] or 'none'} "
                     "(layout: docs/history-layout.md)"
                 )
@@ -43,12 +43,12 @@ class ParquetFile:
         """A column of this file as its contract wants it.
 
         Raises:
-            SourceError: its type can hold no such values.
+            UnreadableHistory: its type can hold no such values.
         """
         with self._reading():
             result = cast(values, self.kinds[name])
         if result is None:
-            raise SourceError(
+            raise UnreadableHistory(
                 f"column {name!r} of {self.path} is {values.type}; expected {self.kinds[name].value} "
                 "(layout: docs/history-layout.md)"
             )

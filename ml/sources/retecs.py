@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ml.errors import SourceError
+from ml.errors import UnreadableHistory
 from ml.sources.csv_records import Refused
 from ml.sources.csv_tables import CsvFile, read_columns
 from ml.sources.refusals import Refusal
@@ -40,7 +40,7 @@ def convert(files: Sequence[Path], folder: Path) -> list[Refusal]:
             for rows in read_columns(CsvFile(file, 0), COLUMNS, refused[-1], ";"):
                 results.add_rows(list(_results(rows, file.stem, starts[file], refused[-1])))
     if not any(starts.values()):
-        raise SourceError(f"{files[0]} has no line of a cycle that can be read")
+        raise UnreadableHistory(f"{files[0]} has no line of a cycle that can be read")
     with TextTable(folder / "runs.parquet", ["project", "run_id", "started_at"]) as runs:
         for file in files:
             rows = [(file.stem, f"{file.stem}/{cycle}", start) for cycle, start in _started(starts[file])]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ml.errors import SourceError
+from ml.errors import UnreadableHistory
 from ml.sources.csv_records import Refused
 from ml.sources.csv_tables import CsvFile, read_columns
 from ml.sources.manifest import MAX_INTEGER
@@ -37,7 +37,7 @@ def convert(history: Path, folder: Path) -> list[Refusal]:
     found = _Conversion(history, folder)
     found.write_results()
     if not found.jobs:
-        raise SourceError(f"{history} has no line of a job that can be read; expected {', '.join(RESULT)}")
+        raise UnreadableHistory(f"{history} has no line of a job that can be read; expected {', '.join(RESULT)}")
     found.write_runs()
     found.write_changes()
     return [refusal for lines in found.refused for refusal in lines.all()]

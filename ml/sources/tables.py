@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.errors import SourceError
+from ml.errors import UnreadableHistory
 from ml.sources.casting import Kind
 from ml.sources.landing import Payload, Shelf, index_of, land, payload_file
 from ml.sources.parquet_file import ParquetFile
@@ -104,7 +104,7 @@ class Tables:
         """
         runs = self._runs()
         if runs.empty:
-            raise SourceError(f"{self._files['runs'].path} has no rows; expected one row per run")
+            raise UnreadableHistory(f"{self._files['runs'].path} has no rows; expected one row per run")
         is_whole = interval.start is None and interval.end is None
         results = _positions(self._files["test_results"], runs, by_attempt=True)
         counts = np.bincount(results[results >= 0], minlength=len(runs))
@@ -175,7 +175,7 @@ def open_table(folder: Path, name: str) -> ParquetFile:
     """
     path = folder / f"{name}.parquet"
     if not path.is_file():
-        raise SourceError(f"{path} is missing; a history of tables has runs.parquet and test_results.parquet")
+        raise UnreadableHistory(f"{path} is missing; a history of tables has runs.parquet and test_results.parquet")
     return ParquetFile(path, COLUMNS[name], REQUIRED[name])
 
 

@@ -13,8 +13,10 @@ POOLS = {
     "training": (1, "Fitting takes all cores of the machine."),
 }
 DONE = {"success", "failed"}
+RETRIES = "up_for_retry"
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 TIMEOUT_S = 30.0
+LAST_LINES = 15  # of a log that names no error
 PAGE = 100  # Airflow answers with no more at once
 
 
@@ -67,12 +69,17 @@ class AirflowApi:
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return sorted(found, key=lambda task: str(task["start_date"] or "9999"))
 
-    def log(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> list[str]:
-        """Lines of a task's log."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+    def failure(self, task: Mapping[str, Any]) -> str:
+        """Why a try of a task failed: its error in one line, or the end of its log where that names none."""
+        run = f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
+        path = f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
         query = {"map_index": task["map_index"], "full_content": True}
-        content = self._call("GET", path, params=query, accept=(200, 404)).get("content", [])
-        return [line if isinstance(line, str) else _plain(line) for line in content]
+        lines = self._call("GET", path, params=query, accept=(200, 404)).get("content", [])
+        errors = [line["error_detail"] for line in lines if isinstance(line, dict) and line.get("error_detail")]
+        if errors:
+            raised = errors[-1][0]  # those after it are its causes
+            return f"{raised['exc_type']}: {raised['exc_value']}"
+        return "\n".join(line if isinstance(line, str) else str(line.get("event", "")) for line in lines[-LAST_LINES:])
 
     def emit(self, asset: str) -> None:
         """Tell Airflow that an asset changed: the DAGs that are scheduled on it start.
@@ -107,9 +114,3 @@ class AirflowApi:
             raise StackError(f"Airflow refused the login of {self._login['username']!r} ({answer.status_code})")
         self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         self._token_until = time.monotonic() + 600
-
-
-def _plain(line: Mapping[str, Any]) -> str:
-    known = ("timestamp", "event", "level", "logger")
-    rest = " ".join(f"{key}={value}" for key, value in line.items() if key not in known and value)
-    return f"{line.get('timestamp', '')} {line.get('level', '')} {line.get('event', '')} {rest}".strip()

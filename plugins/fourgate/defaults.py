@@ -3,10 +3,20 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import AssetOrTimeSchedule, Context, CronTriggerTimetable, Param, get_current_context
+from airflow.sdk import (
+    AssetOrTimeSchedule,
+    Context,
+    CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    get_current_context,
+)
 
 from fourgate.assets import pushed_runs
 from fourgate.notifier import notify
+from ml.errors import ArtifactRefused, ContractError, NotEnoughData, SettingsError, UnreadableHistory
 from ml.settings import MODELS, Settings, load_settings, source_names
 
 OWNER = "fourgate"
@@ -17,12 +27,22 @@ BACKFILL = "backfill"
 HOURLY = CronTriggerTimetable("0 * * * *", timezone="UTC", interval=timedelta(hours=1))
 HOURLY_OR_PUSHED = AssetOrTimeSchedule(assets=[pushed_runs], timetable=HOURLY)
 
+# What stays as it is until a person changes something; whatever else fails may have passed a minute later.
+LASTING: list[type[BaseException] | str] = [
+    ArtifactRefused,
+    ContractError,
+    UnreadableHistory,
+    NotEnoughData,
+    SettingsError,
+]
+
 TASK = {
     "owner": OWNER,
     "retries": 2,
     "retry_delay": timedelta(seconds=20),
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=10),
+    "retry_policy": ExceptionRetryPolicy([RetryRule(LASTING, RetryAction.FAIL, reason="another try would end alike")]),
     "execution_timeout": timedelta(hours=1),
     "on_failure_callback": notify,
 }

@@ -224,6 +224,21 @@ def test_a_form_refuses_what_is_no_choice(operator: Operator, dag_id: str, conf:
     assert told in answer.text
 
 
+def test_a_history_that_nobody_can_read_fails_at_once_and_says_why(operator: Operator, tmp_path: Path) -> None:
+    (tmp_path / "report.xml").write_text("<testsuite><testcase", encoding="utf-8")
+    run_id = operator.trigger(COLLECT, history=str(tmp_path))
+    operator.settle()
+    tasks = operator.do("GET", f"dags/{COLLECT}/dagRuns/{run_id}/taskInstances")["task_instances"]
+    [failed] = [task for task in tasks if task["state"] == "failed"]
+    assert failed["try_number"] == 1
+    api = operator.finished.stack.airflow_api()
+    assert api.failure(failed).startswith(
+        f"UnreadableHistory: {tmp_path} holds no CI history that can be read; expected "
+    )
+    api.close()
+    operator.do("DELETE", f"dags/{COLLECT}/dagRuns/{run_id}")
+
+
 def test_maintaining_twice_removes_what_is_old_once(operator: Operator) -> None:
     operator.trigger("monitor_models")
     operator.settle()

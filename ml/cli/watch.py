@@ -18,6 +18,7 @@ MARKS = {
     "failed": "[bold red]failed [/]",
     RETRIES: "[yellow]retries[/]",
 }
+STYLES = {"skipped": "dim", "failed": "red", RETRIES: "red"}  # of the reason
 
 
 class Watch:
@@ -84,7 +85,7 @@ class Watch:
             yield from tasks
 
     def _tell(self, task: Mapping[str, Any]) -> bool:
-        """Tell a task once it has ended, and each try that failed; whether there was something to tell."""
+        """Tell a task once it has ended, and each try that failed, with why; whether there was something to tell."""
         key = (task["dag_id"], task["dag_run_id"], task["task_id"], task["map_index"], task["try_number"])
         if task["state"] not in {*ENDED, RETRIES} or key in self._told:
             return False
@@ -93,8 +94,8 @@ class Watch:
         seconds = f"{task['duration']:6.1f} s" if task["duration"] is not None else " " * 8
         index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
         console.print(f"{mark} {seconds}  {plain(task['dag_id'])} . {plain(task['task_id'] + index)}")
-        if task["state"] in {"failed", RETRIES}:
-            console.print(plain(self._api.failure(task)), style="red")
+        if task["state"] in STYLES and (reason := self._api.reason(task)):
+            console.print(f"{' ' * 19}{plain(reason)}", style=STYLES[task["state"]])
         return True
 
 

@@ -16,6 +16,7 @@ DONE = {"success", "failed"}
 RETRIES = "up_for_retry"
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 TIMEOUT_S = 30.0
+SKIPS = "Skipping task."  # what Airflow's runner logs beside the reason
 LAST_LINES = 15  # of a log that names no error
 PAGE = 100  # Airflow answers with no more at once
 
@@ -69,17 +70,19 @@ class AirflowApi:
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return sorted(found, key=lambda task: str(task["start_date"] or "9999"))
 
-    def failure(self, task: Mapping[str, Any]) -> str:
-        """Why a try of a task failed: its error in one line, or the end of its log where that names none."""
+    def reason(self, task: Mapping[str, Any]) -> str:
+        """Why a try of a task failed or was skipped: its error or reason, or the end of its log."""
         run = f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
         path = f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
         query = {"map_index": task["map_index"], "full_content": True}
         lines = self._call("GET", path, params=query, accept=(200, 404)).get("content", [])
-        errors = [line["error_detail"] for line in lines if isinstance(line, dict) and line.get("error_detail")]
-        if errors:
+        told = [line for line in lines if isinstance(line, dict)]
+        if task["state"] == "skipped":
+            return "".join(str(line.get("reason", "")) for line in told if line.get("event") == SKIPS)
+        if errors := [line["error_detail"] for line in told if line.get("error_detail")]:
             raised = errors[-1][0]  # those after it are its causes
             return f"{raised['exc_type']}: {raised['exc_value']}"
-        return "\n".join(line if isinstance(line, str) else str(line.get("event", "")) for line in lines[-LAST_LINES:])
+        return "\n".join(str(line.get("event", "")) for line in told[-LAST_LINES:])
 
     def emit(self, asset: str) -> None:
         """Tell Airflow that an asset changed: the DAGs that are scheduled on it start.

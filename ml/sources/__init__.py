@@ -76,7 +76,7 @@ def _open(folder: Path, landing: Path, limits: Limits, refused: Sequence[Refusal
     found = _open_tables(folder, landing, limits)
     if found is not None:
         if refused:
-            raise SourceError(
+            raise UnreadableHistory(
                 f"{refused[0].payload} was refused ({refused[0].reason}); tables are read whole or not at all"
             )
         return found

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ml.errors import SourceError
+from ml.errors import UnreadableHistory
 from ml.sources.refusals import Refusal
 from ml.sources.source import Limits, Progress, Source
 from ml.sources.unpacking import unpack
@@ -35,7 +35,7 @@ class Archive:
             folder = Path(scratch)
             refused = unpack(self._file, folder, self._limits.max_payload_bytes)
             if refused and not any(folder.iterdir()):
-                raise SourceError(f"nothing of the history {self._file} can be unpacked: {refused[0].reason}")
+                raise UnreadableHistory(f"nothing of the history {self._file} can be unpacked: {refused[0].reason}")
             yield from self._open_folder(_history_in(folder), refused).fetch(interval, on_progress)
 
     def read(self, batch: Batch, limits: Limits) -> Parsed:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ml.errors import SourceError
+from ml.errors import SourceError, UnreadableHistory
 from ml.sources.refusals import Refusal, as_row, as_value
 
 SLICE_ROWS = 50_000
@@ -176,7 +176,7 @@ class CsvRecords:
         except (csv.Error, ExceededSize, *_DAMAGE):
             header = []
         if not header or self._lines.is_undecodable:
-            raise SourceError(f"the first line of {self._refused.payload} names no columns in UTF-8")
+            raise UnreadableHistory(f"the first line of {self._refused.payload} names no columns in UTF-8")
         self._lines.end_record()
         return header
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from ml.errors import RefusedPayload, SourceError
+from ml.errors import RefusedPayload, SourceError, UnreadableHistory
 from ml.sources.refusals import Refusal, as_value, printable
 
 CHUNK = 1 << 20
@@ -116,7 +116,7 @@ def _opener(archive: Path) -> Callable[[Path, int], Generator[_Entry, None, None
         return _zip_entries
     if head[:2] == b"\x1f\x8b" or head[257:262] == b"ustar":
         return _tar_entries
-    raise SourceError(f"the history {archive} is neither a folder nor a zip, tar or tar.gz file")
+    raise UnreadableHistory(f"the history {archive} is neither a folder nor a zip, tar or tar.gz file")
 
 
 def _zip_entries(archive: Path, max_total: int) -> Generator[_Entry, None, None]:

@@ -31,9 +31,9 @@ HOURLY_OR_PUSHED = AssetOrTimeSchedule(assets=[pushed_runs], timetable=HOURLY)
 LASTING: list[type[BaseException] | str] = [
     ArtifactRefused,
     ContractError,
-    UnreadableHistory,
     NotEnoughData,
     SettingsError,
+    UnreadableHistory,
 ]
 
 TASK = {

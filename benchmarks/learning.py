@@ -38,7 +38,7 @@ SPEC = replace(test_selection.SPEC, candidates={CANDIDATE: test_selection.SPEC.c
 def pairings(quick: bool, scratch: Path) -> Iterator[Pairing]:
     """One candidate fitted and calibrated; then so many (change, test) pairs scored, without and with reasons."""
     frame = _frame(QUICK_RUNS if quick else RUNS, scratch)
-    options = FitOptions(SEED, THREADS, max_rows=len(frame))
+    options = FitOptions(SEED, max_rows=len(frame))
     rows = int((frame["started_at"] < _moments(frame)[1]).sum())
     yield Pairing(
         family=f"fit of {CANDIDATE}",
@@ -109,7 +109,7 @@ def _sklearn_fit(frame: pd.DataFrame) -> Any:
     rows = frame[(started < fit) & (known < fit) & (share > 0) & (share <= 0.5)]
     later = frame[(started >= fit) & (started < calibrate) & (known < calibrate) & (share <= 0.5)]
     columns = [name for name in SPEC.features if rows[name].notna().any()]
-    estimator = SPEC.candidates[CANDIDATE](SEED, THREADS)
+    estimator = SPEC.candidates[CANDIDATE](SEED)
     estimator.set_params(scale__n_quantiles=min(estimator.get_params()["scale__n_quantiles"], len(rows)))
     estimator.fit(rows[columns], rows["failed"].astype(bool))
     calibrated = CalibratedClassifierCV(FrozenEstimator(LogOdds(estimator)), method="sigmoid")

@@ -56,6 +56,13 @@ def maintain():
         return call(maintenance.maintain)
 
     @task(multiple_outputs=False)
+    def clean_predictions() -> dict[str, Any]:
+        """Remove rows of published sets that are no longer current from the results table."""
+        from ml.stages import maintenance
+
+        return call(maintenance.clean_predictions)
+
+    @task(multiple_outputs=False)
     def clean_models() -> dict[str, Any]:
         """Delete old trainings in MLflow; never a champion, its predecessor, its anchor or the newest version."""
         from ml.stages import maintenance
@@ -86,7 +93,7 @@ def maintain():
 
         return retention.disk_use(load_settings())
 
-    [compact_and_vacuum(), clean_models(), clean_airflow(), clean_files()] >> disk_use()
+    [compact_and_vacuum(), clean_predictions(), clean_models(), clean_airflow(), clean_files()] >> disk_use()
 
 
 maintain()

@@ -33,7 +33,7 @@ from ml.training import FitOptions, Plan, Yardstick
 FILE = RESULTS / "build_risk.json"
 LEARNED_SHARE = 0.7
 FIT_SHARE = 0.8
-OPTIONS = FitOptions(seed=1, threads=2)
+OPTIONS = FitOptions(seed=1)
 CHANGE = (
     "git_diff_src_churn",
     "git_diff_test_churn",

@@ -41,7 +41,7 @@ FILE = RESULTS / "flaky_tests.json"
 LEARNED_SHARE = 0.6
 SEEDS = (51, 52, 53, 54)
 START = datetime(2000, 1, 1, tzinfo=UTC)
-OPTIONS = FitOptions(seed=1, threads=2)
+OPTIONS = FitOptions(seed=1)
 SPEC = load_model("flaky_tests")
 OWN = "its own first 60 %"
 Learned = tuple[pd.DataFrame, Split]

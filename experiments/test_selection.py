@@ -42,7 +42,7 @@ EXPERIMENT = "test_selection"
 LEARNED_SHARE = 0.6
 LEARNED_ROWS: int = Settings.model_fields["max_frame_rows"].default
 PIECE_ROWS = 500_000  # of the judged runs at a time: 0.4 GB, and as much again while they are scored
-OPTIONS = FitOptions(seed=1, threads=2)
+OPTIONS = FitOptions(seed=1)
 VIEWS: tuple[metrics.View, ...] = ("all", "new")
 MEASURES = ("apfd", "apfdc", "napfd_time")
 HINDSIGHT = datetime(2100, 1, 1, tzinfo=UTC)  # labels tell misses apart; no order sees them

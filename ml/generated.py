@@ -38,6 +38,7 @@ READERS = {
     "keep_working_days": "ml.stages.retention",
     "keep_payloads_days": "ml.stages.retention",
     "keep_reports_days": "ml.stages.retention",
+    "keep_predictions_days": "ml.stages.maintenance",
     "keep_models_days": "ml.stages.maintenance",
     "keep_deleted_models_days": "ml.stages.maintenance",
     "keep_airflow_days": "ml.stages.maintenance, ml.stages.retention",

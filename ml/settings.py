@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         "history",
         description="what a stage takes as now without --as-of: the end of the collected history, or the wall clock",
     )
-    threads: int = Field(2, ge=1, le=256, description="threads of the query engine and of model fitting")
+    threads: int = Field(2, ge=1, le=256, description="threads of the query engine, and processes that read reports")
     engine_memory_gb: float = Field(
         6.0,
         ge=0.5,
@@ -128,6 +128,9 @@ class Settings(BaseSettings):
         0, ge=0, le=36_500, description="days that payloads stay in landing, to be read again; 0 = for ever"
     )
     keep_reports_days: int = Field(180, ge=7, le=36_500, description="days that Data Docs and gate reports stay")
+    keep_predictions_days: int = Field(
+        180, ge=7, le=36_500, description="days that the rows of published sets which are no longer current stay"
+    )
     keep_models_days: int = Field(
         90, ge=7, le=36_500, description="days that MLflow keeps trainings which are neither in service nor the newest"
     )

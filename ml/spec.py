@@ -230,7 +230,7 @@ class ModelSpec:
         outcomes: run_id, variant, test_id, started_at, failed, duration_s of the runs named in the engine's table
             ``published``: what predictions are held against, as known at the queries' `as_of`; arguments as of `build`.
         features: columns that an estimator sees.
-        candidates: name -> function of the seed and the thread count that makes an unfitted estimator.
+        candidates: name -> function of the seed that makes an unfitted estimator.
         baselines: name -> function of the frame. Ranking: its value ranks the tests of a run, highest first.
             Probability: its column or columns become a probability by a logistic curve fitted on earlier runs.
         rules: cases that the consistency gate holds it against.
@@ -249,7 +249,7 @@ class ModelSpec:
     build: Callable[..., pd.DataFrame]
     outcomes: Callable[..., pd.DataFrame]
     features: tuple[str, ...]
-    candidates: Mapping[str, Callable[[int, int], Any]]
+    candidates: Mapping[str, Callable[[int], Any]]
     baselines: Mapping[str, Callable[[pd.DataFrame], pd.Series | pd.DataFrame]]
     rules: tuple[Rule, ...]
     primary_metric: str

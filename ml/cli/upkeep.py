@@ -38,6 +38,7 @@ def maintain(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     now = clock.now()
     steps = {
         "lake": maintenance.maintain,
+        "predictions": maintenance.clean_predictions,
         "models": maintenance.clean_models,
         "airflow": maintenance.clean_airflow,
         "files": retention.clean_files,

@@ -19,30 +19,27 @@ STEP = {"ewma_failed_rate": 0.2, "fast_ewma_failed_rate": 0.5, "failed_rate_last
 
 
 # -- candidates: plain scikit-learn types, so that skops can save them and the allow-list can name them
-def _logistic(seed: int, threads: int) -> LogisticRegression:
+def _logistic(seed: int) -> LogisticRegression:
     return LogisticRegression(C=0.1, max_iter=1_000, random_state=seed)
 
 
-def _forest(seed: int, threads: int) -> RandomForestClassifier:
-    return RandomForestClassifier(
-        n_estimators=100, min_samples_leaf=10, max_features=0.3, n_jobs=threads, random_state=seed
-    )
+def _forest(seed: int) -> RandomForestClassifier:
+    return RandomForestClassifier(n_estimators=100, min_samples_leaf=10, max_features=0.3, random_state=seed)
 
 
-def _boosting(seed: int, threads: int) -> HistGradientBoostingClassifier:
+def _boosting(seed: int) -> HistGradientBoostingClassifier:
     # Early stopping would hold out rows at random, from the middle of the runs that it fits on.
     shape = {"max_iter": 60, "learning_rate": 0.06, "max_leaf_nodes": 7, "min_samples_leaf": 30}
     return HistGradientBoostingClassifier(l2_regularization=20.0, early_stopping=False, random_state=seed, **shape)
 
 
-def _logistic_regression(seed: int, threads: int) -> Pipeline:
-    return scaled(_logistic(seed, threads), seed, QUANTILES)
+def _logistic_regression(seed: int) -> Pipeline:
+    return scaled(_logistic(seed), seed, QUANTILES)
 
 
-def _blend(seed: int, threads: int) -> Pipeline:
+def _blend(seed: int) -> Pipeline:
     parts = [("linear", _logistic), ("forest", _forest), ("boosting", _boosting)]
-    # One thread: two threads add the trees up in a different order.
-    return scaled(VotingClassifier([(name, part(seed, 1)) for name, part in parts], voting="soft"), seed, QUANTILES)
+    return scaled(VotingClassifier([(name, part(seed)) for name, part in parts], voting="soft"), seed, QUANTILES)
 
 
 # -- trivial baselines: what a team has without any model; a candidate may lean on the one that is a `Level`

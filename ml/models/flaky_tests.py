@@ -41,11 +41,11 @@ def _outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFram
 
 
 # -- candidates: plain scikit-learn types, so that skops can save them and the allow-list can name them
-def _logistic_regression(seed: int, threads: int) -> Pipeline:
+def _logistic_regression(seed: int) -> Pipeline:
     return scaled(LogisticRegression(C=0.1, max_iter=1_000, random_state=seed), seed, QUANTILES)
 
 
-def _gradient_boosting(seed: int, threads: int) -> HistGradientBoostingClassifier:
+def _gradient_boosting(seed: int) -> HistGradientBoostingClassifier:
     # Early stopping would hold out rows at random, from the middle of the runs that it fits on.
     shape = {"max_iter": 60, "learning_rate": 0.06, "max_leaf_nodes": 7, "min_samples_leaf": 20}
     return HistGradientBoostingClassifier(l2_regularization=20.0, early_stopping=False, random_state=seed, **shape)

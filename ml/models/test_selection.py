@@ -66,13 +66,13 @@ def with_labels(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
 
 
 # -- candidates: plain scikit-learn types, so that skops can save them and the allow-list can name them
-def _random_forest(seed: int, threads: int) -> RandomForestClassifier:
+def _random_forest(seed: int) -> RandomForestClassifier:
     return RandomForestClassifier(
-        n_estimators=100, min_samples_leaf=10, max_features=0.2, max_samples=0.5, n_jobs=threads, random_state=seed
+        n_estimators=100, min_samples_leaf=10, max_features=0.2, max_samples=0.5, random_state=seed
     )
 
 
-def _gradient_boosting(seed: int, threads: int) -> HistGradientBoostingClassifier:
+def _gradient_boosting(seed: int) -> HistGradientBoostingClassifier:
     # Early stopping would hold out rows at random, from the middle of the runs that it fits on.
     shape = {"max_iter": 80, "max_leaf_nodes": 7, "min_samples_leaf": 60, "max_features": 0.3}
     return HistGradientBoostingClassifier(l2_regularization=20.0, early_stopping=False, random_state=seed, **shape)
@@ -82,22 +82,22 @@ def _logistic(seed: int) -> LogisticRegression:
     return LogisticRegression(C=0.1, max_iter=1_000, random_state=seed)
 
 
-def _logistic_regression(seed: int, threads: int) -> Pipeline:
+def _logistic_regression(seed: int) -> Pipeline:
     return scaled(_logistic(seed), seed, QUANTILES)
 
 
-def _blend(seed: int, threads: int) -> Pipeline:
+def _blend(seed: int) -> Pipeline:
     # The mean probability of both ranked better than either part in a history with few failures.
-    parts = [("linear", _logistic(seed)), ("boosting", _gradient_boosting(seed, threads))]
+    parts = [("linear", _logistic(seed)), ("boosting", _gradient_boosting(seed))]
     return scaled(VotingClassifier(parts, voting="soft"), seed, QUANTILES)
 
 
-def _ranker(seed: int, threads: int) -> Ranker:
-    return Ranker(seed=seed, threads=threads)
+def _ranker(seed: int) -> Ranker:
+    return Ranker(seed=seed)
 
 
-def _two_headed(seed: int, threads: int) -> TwoHeads:
-    return TwoHeads(_gradient_boosting(seed, threads))
+def _two_headed(seed: int) -> TwoHeads:
+    return TwoHeads(_gradient_boosting(seed))
 
 
 # -- trivial baselines: what a team has without any model; a candidate may lean on those that are a `Heuristic`

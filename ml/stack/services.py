@@ -132,7 +132,8 @@ class Stack:
         ours = {**QUIET, **airflow, **mlflow, **self.fourgate_environment(), f"{PREFIX}HOME": str(self.home)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path, "MPLBACKEND": "Agg"}
-        python["OMP_NUM_THREADS"] = str(self.threads)  # idle threads of boosting would spin on cores they do not have
+        # Threads of boosting that wait would spin on cores that they do not have.
+        python |= {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "passive"}
         hidden = {ADMIN_DSN, *(secret + FILE for secret in SECRETS)}  # what the caller's files say is among the given
         kept = {name: value for name, value in os.environ.items() if name not in hidden}
         return {**kept, **self.given, **ours, **python, **_no_proxy()}

@@ -129,7 +129,7 @@ def stability(settings: Settings, candidate: Mapping[str, Any]) -> StabilityEvid
     plan = Plan(**candidate["plan"]) if "plan" in candidate else Plan(candidate["name"])
     names = []
     for number in range(1, REFITS + 1):
-        options = FitOptions(settings.seed + number, settings.threads, settings.outage_share)
+        options = FitOptions(settings.seed + number, settings.outage_share)
         again = training.refit(spec, plan, frame, split, options)
         names.append(f"refit_{number}")
         predicted = training.predict(again.estimator, test)

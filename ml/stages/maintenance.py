@@ -1,4 +1,4 @@
-"""Maintenance: join small files and drop versions of the lake, and let MLflow and Airflow forget what is old.
+"""Maintenance: join small files and drop versions of the lake; results table, MLflow and Airflow forget what is old.
 
 Each step can be killed at any moment and run again; running it twice changes nothing more. Local files: `retention`.
 """
@@ -118,6 +118,17 @@ def clean_models(settings: Settings, as_of: datetime, *, dry_run: bool = False) 
     if database and not dry_run:
         registry.collect_garbage(database, settings.keep_deleted_models_days)
     return {**counts, "collected_garbage": bool(database) and not dry_run, "dry_run": dry_run}
+
+
+def clean_predictions(settings: Settings, as_of: datetime, *, dry_run: bool = False) -> dict[str, Any]:
+    """Remove the rows of published sets that are neither current nor young.
+
+    Returns:
+        sets and rows removed.
+    """
+    before = as_of - timedelta(days=settings.keep_predictions_days)
+    with open_warehouse(settings) as warehouse:
+        return {**warehouse.expire_predictions(before, as_of, dry_run=dry_run), "dry_run": dry_run}
 
 
 def clean_airflow(settings: Settings, as_of: datetime, *, dry_run: bool = False) -> dict[str, Any]:

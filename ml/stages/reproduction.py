@@ -103,7 +103,7 @@ def _digests(found: LoggedTraining, rows: pd.DataFrame) -> dict[str, Any]:
 
 def _refit(spec: ModelSpec, recipe: Recipe, rows: pd.DataFrame, split: Split) -> Fitted:
     chosen = recipe.choices
-    options = FitOptions(chosen["seed"], chosen["threads"], chosen["outage_share"])
+    options = FitOptions(chosen["seed"], chosen["outage_share"])
     plan = Plan(**recipe.plan) if recipe.plan else Plan(recipe.candidate)
     return training.with_threshold(spec, training.refit(spec, plan, rows, split, options), rows, split)
 

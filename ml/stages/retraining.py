@@ -91,7 +91,7 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
         needed = load_thresholds(settings.gates_file, spec.name).statistical.min_failing_runs
         period = training.fresh_period(training.runs_of(rows), used, settings.test_share, needed, learned)
         split = training.split_by_time(training.runs_of(rows), period)
-        options = FitOptions(settings.seed, settings.threads, settings.outage_share, trials=settings.tuning_trials)
+        options = FitOptions(settings.seed, settings.outage_share, trials=settings.tuning_trials)
         tuned = training.tune(spec, rows, split, options, log.info)
         options = replace(options, parameters={name: one.parameters for name, one in tuned.items()})
         fitted = [_with_trials(one, tuned) for one in training.fit_candidates(spec, rows, split, options)]

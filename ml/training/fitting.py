@@ -40,7 +40,6 @@ class FitOptions:
     """
 
     seed: int
-    threads: int
     outage_share: float = 0.5
     max_rows: int = 60_000
     parameters: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
@@ -116,7 +115,7 @@ def fit_candidates(
         spec: the model; its features are the only columns that an estimator sees.
         frame: feature frame with outcomes; one row per (run_id, variant, test_id).
         split: periods, as `split_by_time` makes them.
-        options: seed, threads and limits.
+        options: seed and limits.
         on_progress: called with the name of each candidate before it is fitted.
 
     Returns:
@@ -132,7 +131,7 @@ def fit_candidates(
     for name in spec.candidates:
         on_progress(name)
         try:
-            with threadpool_limits(options.threads):  # boosting would take every core, and starve what else runs
+            with threadpool_limits(1):  # rows are bounded, and threads of boosting that wait for a busy core spin
                 fitted.append(_fit(spec, name, data, options))
         except LibraryMissing as reason:
             log.warning("candidate %s of %s is left out: %s", name, spec.name, reason)
@@ -311,7 +310,7 @@ def _fit(spec: ModelSpec, name: str, data: _Learned, options: FitOptions) -> Fit
     columns = [name for name in spec.features if rows[name].notna().any()]
     began = time.perf_counter()
     tuned = options.parameters.get(name, {})
-    estimator = spec.candidates[name](options.seed, options.threads).set_params(**tuned)
+    estimator = spec.candidates[name](options.seed).set_params(**tuned)
     if QUANTILES in estimator.get_params():  # more than there are rows would be cut to them, with a warning
         estimator.set_params(**{QUANTILES: min(estimator.get_params()[QUANTILES], len(rows))})
     target = f"{estimator.steps[-1][0]}__sample_weight" if isinstance(estimator, Pipeline) else "sample_weight"
@@ -323,8 +322,6 @@ def _fit(spec: ModelSpec, name: str, data: _Learned, options: FitOptions) -> Fit
     estimator.fit(rows[columns], rows["failed"].to_numpy(bool), **more)
     model = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     params = _params(model) | {"fit_rows": len(rows), "fit_failures": int(rows["failed"].sum())}
-    if "n_jobs" in model.get_params():
-        model.set_params(n_jobs=1)  # two threads add the trees up in a different order
     calibrated = _calibrated(spec, estimator, data.later, columns)
     return Fitted(Plan(name, parameters=tuned), calibrated, params, time.perf_counter() - began)
 

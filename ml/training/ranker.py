@@ -32,7 +32,6 @@ class Ranker(Odds):
 
     Args:
         seed: of the features that each tree may look at.
-        threads: to fit on; they do not change the trees.
         learning_rate: weight of a tree.
         leaves: of a tree.
         least_rows: of a leaf.
@@ -44,7 +43,6 @@ class Ranker(Odds):
         self,
         *,
         seed: int = 0,
-        threads: int = 1,
         learning_rate: float = 0.05,
         leaves: int = 7,
         least_rows: int = 60,
@@ -52,7 +50,6 @@ class Ranker(Odds):
         penalty: float = 20.0,
     ) -> None:
         self.seed = seed
-        self.threads = threads
         self.learning_rate = learning_rate
         self.leaves = leaves
         self.least_rows = least_rows
@@ -118,7 +115,7 @@ class Ranker(Odds):
                 "seed": self.seed,
                 "deterministic": True,
                 "force_row_wise": True,
-                "num_threads": self.threads,
+                "num_threads": 1,
                 "verbosity": -1,
             },
             learned,

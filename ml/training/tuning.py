@@ -56,7 +56,7 @@ def tune(
         spec: the model, with `tunable`.
         frame: feature frame with outcomes.
         split: periods; only fit and calibrate are looked at.
-        options: seed, threads and limits of each fit, and the budget in `trials`.
+        options: seed and limits of each fit, and the budget in `trials`.
         on_progress: called with a line after each trial.
 
     Returns:
@@ -68,7 +68,7 @@ def tune(
     found = {}
     for name, space in spec.tunable.items():
         one = replace(spec, candidates={name: spec.candidates[name]})
-        declared = one.candidates[name](options.seed, options.threads).get_params()
+        declared = one.candidates[name](options.seed).get_params()
         study = _study(options.seed)
         study.enqueue_trial({parameter: declared[parameter] for parameter in space})
         tried: list[tuple[_Values, float]] = []

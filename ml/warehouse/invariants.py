@@ -20,7 +20,8 @@ _UNJUDGED = """
     ORDER BY model, project, is_shared, model_version
 """
 _SETS = """
-    SELECT publication_number, publication_id, model, project, is_current, row_count, count(rank) AS rows,
+    SELECT publication_number, publication_id, model, project, is_current,
+        CASE WHEN rows_removed_at IS NULL THEN row_count ELSE 0 END, count(rank) AS rows,
         count(DISTINCT (change_id, variant, test_id)) FILTER (WHERE rank IS NOT NULL) AS keys
     FROM fourgate.publication LEFT JOIN fourgate.prediction_row USING (publication_number)
     GROUP BY publication_id ORDER BY published_at

@@ -23,6 +23,7 @@ _FRAME = columns(Contract)
 _TYPES = pa.schema([("model", pa.string()), ("project", pa.string()), *copying.SCHEMA])
 _STAMPED = ("model_version", "gate_report", "snapshot_id", "publication_id", "is_shared")
 _PUBLICATION = ("publication_id", "model_version", "is_shared", "row_count", "as_of")
+_PAST = "NOT is_current AND published_at < %s AND rows_removed_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class PredictionTables(Session):
         """Make a frame the current set of its (model, project), in one transaction.
 
         The publication's id is a hash of its origin and rows: the same set again changes nothing, and a set that was
-        current earlier becomes current again without a second copy. Publishers of one (model, project) wait for
-        each other.
+        current earlier becomes current again, without a second copy of rows that are still there. Publishers of one
+        (model, project) wait for each other.
 
         Args:
             publication: origin of the set.
@@ -76,7 +77,11 @@ class PredictionTables(Session):
         subject = f"{version.model} {project}"
         with self.transaction() as cursor:
             lock_for(cursor, f"publish {subject}")
-            cursor.execute("SELECT is_current FROM fourgate.publication WHERE publication_id = %s", (publication_id,))
+            cursor.execute(
+                "SELECT is_current, publication_number, rows_removed_at FROM fourgate.publication "
+                "WHERE publication_id = %s",
+                (publication_id,),
+            )
             known = cursor.fetchone()
             if known is not None and known[0]:
                 return publication_id
@@ -87,15 +92,55 @@ class PredictionTables(Session):
             if known is None:
                 copying.copy(cursor, _insert_publication(cursor, publication, publication_id, len(frame)), rows)
             else:
+                if known[2] is not None:
+                    copying.copy(cursor, int(known[1]), rows)
                 cursor.execute(
-                    "UPDATE fourgate.publication SET is_current = true, published_at = clock_timestamp() "
-                    "WHERE publication_id = %s",
+                    "UPDATE fourgate.publication SET is_current = true, published_at = clock_timestamp(), "
+                    "rows_removed_at = NULL WHERE publication_id = %s",
                     (publication_id,),
                 )
             detail = {"publication_id": publication_id, "rows": len(frame), "version": version.version}
             detail |= {"is_shared": publication.is_shared}
             write_audit(cursor, "publish", "publish", subject, detail)
         return publication_id
+
+    def expire_predictions(self, before: datetime, as_of: datetime, *, dry_run: bool = False) -> dict[str, int]:
+        """Remove the rows of sets that were published before a moment and are not current, set by set.
+
+        A set keeps its line in `publication`. A kill leaves whole sets, and the next call ends it.
+
+        Args:
+            before: sets published earlier lose their rows.
+            as_of: moment noted as that of the removal.
+            dry_run: only count.
+
+        Returns:
+            sets and rows, removed now or, in a dry run, going.
+        """
+        with self.transaction() as cursor:
+            cursor.execute(
+                f"SELECT model, project, publication_number, row_count FROM fourgate.publication WHERE {_PAST} "
+                "ORDER BY publication_number",
+                (before,),
+            )
+            going = cursor.fetchall()
+        if not dry_run:
+            going = [one for one in going if self._remove_rows(one, before, as_of)]
+        return {"sets": len(going), "rows": sum(row_count for *_, row_count in going)}
+
+    def _remove_rows(self, one: tuple[str, str, int, int], before: datetime, as_of: datetime) -> bool:
+        """False where somebody else removed them, or made the set current, meanwhile."""
+        model, project, number, _ = one
+        with self.transaction() as cursor:
+            lock_for(cursor, f"publish {model} {project}")
+            cursor.execute(
+                f"UPDATE fourgate.publication SET rows_removed_at = %s WHERE publication_number = %s AND {_PAST}",
+                (as_of, number, before),
+            )
+            if cursor.rowcount == 0:
+                return False
+            cursor.execute("DELETE FROM fourgate.prediction_row WHERE publication_number = %s", (number,))
+        return True
 
     def current_predictions(self, model: str, project: str, limit: int = 20) -> pd.DataFrame:
         """Rows of the current set, best rank first within each change; `reasons` as a list of mappings."""

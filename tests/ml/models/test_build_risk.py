@@ -13,7 +13,7 @@ from ml.spec import RuleKind
 pytestmark = pytest.mark.slow
 
 SPEC = load_model("build_risk")
-OPTIONS = training.FitOptions(seed=1, threads=1)
+OPTIONS = training.FitOptions(seed=1)
 START = pd.Timestamp("2026-01-01", tz="UTC")
 
 

@@ -128,7 +128,7 @@ def split(frame: pd.DataFrame):
 
 @pytest.fixture(scope="module")
 def fitted(frame: pd.DataFrame, split) -> list[training.Fitted]:
-    return training.fit_candidates(SPEC, frame, split, training.FitOptions(seed=1, threads=1))
+    return training.fit_candidates(SPEC, frame, split, training.FitOptions(seed=1))
 
 
 def test_the_features_are_those_of_the_contract_and_each_is_described(frame: pd.DataFrame) -> None:

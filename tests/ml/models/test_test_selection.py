@@ -39,7 +39,7 @@ def frame():
 @pytest.fixture(scope="module")
 def fitted(frame):
     split = training.split_by_time(training.runs_of(frame), 0.3)
-    return training.fit_candidates(load_model("test_selection"), frame, split, training.FitOptions(seed=1, threads=1))
+    return training.fit_candidates(load_model("test_selection"), frame, split, training.FitOptions(seed=1))
 
 
 def test_the_registry_names_the_models_of_the_settings():

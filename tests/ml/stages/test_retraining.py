@@ -31,7 +31,7 @@ def test_the_input_example_leaves_out_a_feature_that_was_never_known_in_the_fit(
     rows = frame_of().assign(noise=np.nan)
     split = training.split_by_time(training.runs_of(rows), 0.4)
     rows.loc[rows["started_at"] >= split.test.start, "noise"] = 1.0
-    for one in training.fit_candidates(small_spec(), rows, split, training.FitOptions(1, 1)):
+    for one in training.fit_candidates(small_spec(), rows, split, training.FitOptions(1)):
         example = _example(one.estimator, rows)
         assert list(example.columns) == ["rate"]
         assert one.estimator.predict_proba(example).shape == (EXAMPLE_ROWS, 2)

@@ -15,7 +15,7 @@ from ml.spec import Objective
 from ml.training.calibration import LogOdds, calibrate
 from tests.ml.training.training_builders import frame_of, small_spec
 
-OPTIONS = training.FitOptions(seed=7, threads=1)
+OPTIONS = training.FitOptions(seed=7)
 
 
 def drawn(rows, seed, base=0.01):

@@ -13,11 +13,9 @@ from ml.training import Plan, TwoHeads
 from ml.training.fitting import chance
 from tests.ml.training.training_builders import frame_of, small_spec
 
-OPTIONS = training.FitOptions(seed=7, threads=1)
+OPTIONS = training.FitOptions(seed=7)
 SPEC = small_spec(
-    candidates={
-        "two_headed": lambda seed, threads: TwoHeads(HistGradientBoostingClassifier(max_iter=5, random_state=seed))
-    }
+    candidates={"two_headed": lambda seed: TwoHeads(HistGradientBoostingClassifier(max_iter=5, random_state=seed))}
 )
 
 

@@ -16,11 +16,11 @@ from ml.training.fitting import chance, odds
 from ml.training.leaning import Pool
 from tests.ml.training.training_builders import small_spec
 
-OPTIONS = training.FitOptions(seed=7, threads=1)
+OPTIONS = training.FitOptions(seed=7)
 LINEAR = small_spec().candidates["linear"]
 
 
-def blind(seed, threads):
+def blind(seed):
     """A candidate that has learned the wrong way round what `rate` says: worse than chance."""
     return Upside(random_state=seed)
 
@@ -148,7 +148,7 @@ def test_a_candidate_leans_on_nothing_that_does_not_help(frame, split):
 def test_a_baseline_that_pointed_the_wrong_way_so_far_is_not_tried(frame, split):
     # Only in the fit period a low rate is what fails.
     turned = frame.assign(failed=np.where(frame["started_at"] < split.fit.end, frame["rate"] < 0.1, frame["failed"]))
-    spec = small_spec(candidates={"blind": lambda seed, threads: Upside()}, baselines={"by_rate": Heuristic("rate")})
+    spec = small_spec(candidates={"blind": lambda seed: Upside()}, baselines={"by_rate": Heuristic("rate")})
     assert chosen(spec, turned, split).plan == Plan("blind")
 
 
@@ -174,7 +174,7 @@ class Half(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no typ
 def torn(frame, split):
     spec = small_spec(
         features=("rate", "hidden"),
-        candidates={"half": lambda seed, threads: Half()},
+        candidates={"half": lambda seed: Half()},
         baselines={"by_hidden": Heuristic("hidden"), "by_chance": lambda rows: rows["noise"]},
     )
     rows = with_two_causes(frame)
@@ -218,7 +218,7 @@ def doubtful(frame, split):
         objective=Objective.PROBABILITY,
         primary_metric="quadratic_score_all",
         features=("rate", "hidden"),
-        candidates={"half": lambda seed, threads: Half()},
+        candidates={"half": lambda seed: Half()},
         baselines={"by_hidden": Level("hidden"), "by_chance": lambda rows: rows["noise"]},
     )
     return spec, with_two_causes(frame)

@@ -42,14 +42,14 @@ def leaning() -> Pool:
     """A model of two parts, one of which sees a single feature."""
     frame = rows()
     failed = (frame["a"] > 2.5).to_numpy()
-    parts = [fitted(CANDIDATES["blend"](1, 1)).calibrated_classifiers_[0].estimator.estimator]
+    parts = [fitted(CANDIDATES["blend"](1)).calibrated_classifiers_[0].estimator.estimator]
     parts.append(Heuristic("c").fit(frame[["c"]], failed))
     return Pool(parts, [0.75, 0.25])
 
 
 @pytest.mark.parametrize("name", [*CANDIDATES, "leaning"])
 def test_effects_are_those_of_scoring_every_changed_row_as_a_whole(name: str) -> None:
-    estimator, frame = fitted(leaning() if name == "leaning" else CANDIDATES[name](1, 1)), rows()
+    estimator, frame = fitted(leaning() if name == "leaning" else CANDIDATES[name](1)), rows()
     reference = frame.median()
     expected = np.zeros(frame.shape)
     for at, feature in enumerate(NAMES):
@@ -61,7 +61,7 @@ def test_effects_are_those_of_scoring_every_changed_row_as_a_whole(name: str) ->
 
 
 def test_imputing_and_scaling_is_done_once_and_a_missing_value_has_a_column_of_its_own() -> None:
-    apart = occluder(fitted(CANDIDATES["blend"](1, 1)), 1)
+    apart = occluder(fitted(CANDIDATES["blend"](1)), 1)
     assert apart.owner.tolist() == [0, 1, 2, 1]
     assert apart.prepare(rows()).shape == (400, 4)
     assert np.isfinite(apart.prepare(rows())).all()
@@ -76,7 +76,7 @@ def test_steps_that_mix_columns_are_left_whole() -> None:
 
 
 def test_no_rows_and_a_feature_that_is_no_longer_built_are_prepared_all_the_same() -> None:
-    apart: Occluder = occluder(fitted(CANDIDATES["blend"](1, 1)), 1)
+    apart: Occluder = occluder(fitted(CANDIDATES["blend"](1)), 1)
     assert apart.prepare(rows().head(0)).shape == (0, 4)
     assert (
         apart.prepare(rows().drop(columns="b"))[:, 3].tolist() == apart.prepare(rows().assign(b=np.nan))[:, 3].tolist()

@@ -11,10 +11,8 @@ from ml.training.evaluation import primary_by_run, scored
 from ml.training.fitting import chance
 from tests.ml.training.training_builders import small_spec
 
-OPTIONS = training.FitOptions(seed=7, threads=1)
-SPEC = small_spec(
-    candidates={"ranker": lambda seed, threads: Ranker(seed=seed, threads=threads, least_rows=5, features_share=1.0)}
-)
+OPTIONS = training.FitOptions(seed=7)
+SPEC = small_spec(candidates={"ranker": lambda seed: Ranker(seed=seed, least_rows=5, features_share=1.0)})
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +127,11 @@ def test_it_is_fitted_on_runs_in_time_order_whatever_they_are_called(frame, spli
     )
 
 
-def test_the_same_again_and_threads_change_nothing(frame, split, fitted):
-    for threads in (1, 2):
-        again = training.refit(SPEC, Plan("ranker"), frame, split, training.FitOptions(seed=7, threads=threads))
-        pd.testing.assert_frame_equal(
-            training.predict(again.estimator, frame), training.predict(fitted.estimator, frame), rtol=0, atol=0
-        )
+def test_fitted_again_it_scores_the_same(frame, split, fitted):
+    again = training.refit(SPEC, Plan("ranker"), frame, split, OPTIONS)
+    pd.testing.assert_frame_equal(
+        training.predict(again.estimator, frame), training.predict(fitted.estimator, frame), rtol=0, atol=0
+    )
 
 
 def test_a_row_gets_the_same_score_in_any_company_and_after_a_file(frame, fitted):

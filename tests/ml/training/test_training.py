@@ -13,7 +13,7 @@ from ml.spec import WEIGHT, Interval, Objective
 from ml.training.evaluation import score_by_cost
 from tests.ml.training.training_builders import START, frame_of, small_spec
 
-OPTIONS = training.FitOptions(seed=7, threads=1)
+OPTIONS = training.FitOptions(seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_refit_with_the_same_seed_is_the_same_model_and_with_another_it_is_not(f
 
 
 def test_a_scale_has_no_more_quantiles_than_rows_to_fit(frame, split):
-    spec = small_spec(candidates={"scaled": lambda seed, threads: scaled(LogisticRegression(), seed, 100_000)})
+    spec = small_spec(candidates={"scaled": lambda seed: scaled(LogisticRegression(), seed, 100_000)})
     [one] = training.fit_candidates(spec, frame, split, OPTIONS)
     assert one.estimator.estimator.estimator.named_steps["scale"].n_quantiles == one.params["fit_rows"]
 

@@ -15,16 +15,16 @@ from ml.training import Plan, Ranker
 from ml.training.tuning import FOLDS, _folds
 from tests.ml.training.training_builders import frame_of, small_spec
 
-OPTIONS = training.FitOptions(seed=7, threads=1, trials=4)
+OPTIONS = training.FitOptions(seed=7, trials=4)
 
 
-def _stiff(seed, threads):
+def _stiff(seed):
     """So strong a penalty that noise of another scale rules the order."""
     return Pipeline([("impute", SimpleImputer()), ("model", LogisticRegression(C=1e-6, max_iter=1_000))])
 
 
 SPEC = small_spec(
-    candidates={"stiff": _stiff, "ranker": lambda seed, threads: Ranker(seed=seed, threads=threads, least_rows=5)},
+    candidates={"stiff": _stiff, "ranker": lambda seed: Ranker(seed=seed, least_rows=5)},
     tunable={"stiff": {"model__C": Range(1e-6, 10.0)}},
 )
 
@@ -111,7 +111,7 @@ def test_the_plan_holds_the_parameters_and_refits_without_tuning(frame, split, t
     stiff, _ = training.fit_candidates(SPEC, frame, split, options)
     assert stiff.params["C"] == tuned["stiff"].parameters["model__C"]
     assert stiff.plan == Plan("stiff", parameters=tuned["stiff"].parameters)
-    plain = training.FitOptions(OPTIONS.seed, OPTIONS.threads)
+    plain = training.FitOptions(OPTIONS.seed)
     again = training.refit(SPEC, Plan(**asdict(stiff.plan)), frame, split, plain)
     pd.testing.assert_frame_equal(
         training.predict(again.estimator, frame), training.predict(stiff.estimator, frame), rtol=0, atol=0

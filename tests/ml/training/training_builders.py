@@ -39,13 +39,11 @@ def frame_of(runs=200, tests=12, seed=1, minutes=30):
 
 def small_spec(**changes):
     candidates = {
-        "linear": lambda seed, threads: Pipeline(
+        "linear": lambda seed: Pipeline(
             [("impute", SimpleImputer()), ("model", LogisticRegression(random_state=seed))]
         ),
-        "forest": lambda seed, threads: RandomForestClassifier(
-            20, min_samples_leaf=5, n_jobs=threads, random_state=seed
-        ),
-        "boosting": lambda seed, threads: HistGradientBoostingClassifier(max_iter=20, random_state=seed),
+        "forest": lambda seed: RandomForestClassifier(20, min_samples_leaf=5, random_state=seed),
+        "boosting": lambda seed: HistGradientBoostingClassifier(max_iter=20, random_state=seed),
     }
     fields = {
         "name": "small",

@@ -224,6 +224,36 @@ def test_a_past_set_becomes_current_again_without_a_second_copy(warehouse: Wareh
     assert query(postgres.reader_dsn, "SELECT count(*) FROM fourgate.prediction") == [(2,)]
 
 
+def test_rows_of_past_sets_go_and_what_was_published_stays_known(warehouse: Warehouse, postgres: Postgres) -> None:
+    for name, tests in (("1", ["a", "b", "c"]), ("2", ["a"]), ("3", ["a", "b"])):
+        warehouse.publish(publication(name), predictions(*tests))
+    later, now = NOON + timedelta(days=36_500), NOON + timedelta(days=200)
+    assert warehouse.expire_predictions(NOON, now) == {"sets": 0, "rows": 0}  # none is that old
+    assert warehouse.expire_predictions(later, now, dry_run=True) == {"sets": 2, "rows": 4}
+    assert query(postgres.reader_dsn, "SELECT count(*) FROM fourgate.prediction") == [(6,)]
+    assert warehouse.expire_predictions(later, now) == {"sets": 2, "rows": 4}
+    assert warehouse.expire_predictions(later, now) == {"sets": 0, "rows": 0}
+    assert query(postgres.reader_dsn, "SELECT model_version, count(*) FROM fourgate.prediction GROUP BY 1") == [
+        ("3", 2)
+    ]
+    told = query(
+        postgres.reader_dsn, "SELECT model_version, row_count, rows_removed_at FROM fourgate.publication ORDER BY 1"
+    )
+    assert told == [("1", 3, now), ("2", 1, now), ("3", 2, None)]
+    assert [(one.row_count, one.rows) for one in warehouse.published_sets()] == [(0, 0), (0, 0), (2, 2)]
+
+
+def test_a_set_whose_rows_went_comes_back_whole(warehouse: Warehouse, postgres: Postgres) -> None:
+    frame = predictions("a", "b")
+    first = warehouse.publish(publication("1"), frame)
+    warehouse.publish(publication("2"), frame)
+    warehouse.expire_predictions(NOON + timedelta(days=36_500), NOON)
+    assert warehouse.publish(publication("1"), frame) == first
+    assert warehouse.current_predictions("test_selection", "shop")["test_id"].tolist() == ["a", "b"]
+    asked = "SELECT model_version, is_current, rows_removed_at FROM fourgate.publication ORDER BY 1"
+    assert query(postgres.reader_dsn, asked) == [("1", True, None), ("2", False, None)]
+
+
 def test_one_change_of_a_current_set_is_read_without_looking_at_other_sets(
     warehouse: Warehouse, postgres: Postgres
 ) -> None:

@@ -15,7 +15,7 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of an MLflow run of 
 SHOWN = 20
 
 
-@app.command(epilog="Example: fourgate explain run-00598 test_review_rules   (or: fourgate explain 'run-00598#1')")
+@app.command(epilog="Example: fourgate explain run-01194 test_payment_export   (or: fourgate explain 'run-01194#1')")
 def explain(  # noqa: PLR0913 - each is something that a user may have at hand
     prediction: Annotated[str, typer.Argument(help="Change, as `fourgate status` shows it, or CHANGE#RANK.")],
     test: Annotated[str, typer.Argument(help="Test, or a part of its name. Default: the first rank.")] = "",

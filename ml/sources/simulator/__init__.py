@@ -5,7 +5,7 @@ run manifests. What is modelled, and why a model can beat simple rankings here, 
 """
 
 from ml.sources.simulator.history import History, simulate
-from ml.sources.simulator.reports import write_history
+from ml.sources.simulator.reports import seed_of, write_history
 from ml.sources.simulator.world import Flakiness, World
 
-__all__ = ["Flakiness", "History", "World", "simulate", "write_history"]
+__all__ = ["Flakiness", "History", "World", "seed_of", "simulate", "write_history"]

@@ -55,6 +55,16 @@ def write_history(history: History, folder: Path) -> bool:
     return True
 
 
+def seed_of(folder: Path) -> int | None:
+    """Seed of the world that a folder holds; None if the folder is absent or empty, or does not tell.
+
+    Raises:
+        SourceError: the folder holds something that the simulator did not write.
+    """
+    seed = (_recorded(folder) or {}).get("seed")
+    return seed if isinstance(seed, int) else None
+
+
 def _parameters(world: World) -> dict[str, Any]:
     return {"format": FORMAT, **asdict(world), "start": world.start.isoformat()}
 

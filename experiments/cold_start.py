@@ -21,7 +21,7 @@ import pandas as pd
 
 from experiments.histories import opened, read_tables
 from experiments.rows import RESULTS, Row, libraries, write
-from experiments.test_selection import OPTIONS, VIEWS, compare, judged_period, learn, ranked
+from experiments.test_selection import MODEL, OPTIONS, VIEWS, compare, judged_period, learn, ranked
 from ml import training
 from ml.features import Context, Queries, build
 from ml.models import load_model
@@ -57,7 +57,7 @@ def leave_out(spec: ModelSpec, frames: Mapping[str, pd.DataFrame], name: str) ->
     """Rows of one project that the others know nothing of."""
     others = joined(side_by_side(frame) for other, frame in frames.items() if other != name)
     learned = learn(spec, others, Interval(EPOCH + LEARNED_SHARE * DAY, None))
-    table = ranked(spec, frames[name], learned.model)
+    table = ranked(spec, frames[name], {MODEL: learned.model})
     about = {"set": name, "chosen": learned.model.name if learned.model else None, "refused": learned.refused}
     for span, rows in {"all": table, "beginning": beginning(table)}.items():
         for view in VIEWS:

@@ -14,7 +14,7 @@ from experiments.labels import FILE as LABELS
 from experiments.misses import EARLY, KINDS
 from experiments.rows import LEAST_RUNS, RESULTS, Row
 from experiments.selection_points import RECALLS, TARGETS
-from experiments.test_selection import BY_COST, EXPERIMENT, MODEL, OPTIMAL, VIEWS
+from experiments.test_selection import BY_COST, EXPERIMENT, MODEL, MODELS, ONCE, ONCE_BY_COST, OPTIMAL, VIEWS
 from ml import plots
 from ml.metrics.runs import MAX_FAILED_SHARE, MIN_RESULTS
 from ml.training.periods import CALIBRATE_SHARE, FIT_SHARE
@@ -34,6 +34,7 @@ MEASURES = ("apfd", "apfdc")
 AGREES = 0.005
 SHARES = {
     "learned": test_selection.LEARNED_SHARE,
+    "parts": test_selection.PARTS,
     "fit": FIT_SHARE,
     "calibrate": CALIBRATE_SHARE,
     "least": MIN_RESULTS,
@@ -53,6 +54,8 @@ NAMES = {
     "failure_count": "failure count",
     MODEL: "**model**",
     BY_COST: "**model, by cost**",
+    ONCE: "model, learned once",
+    ONCE_BY_COST: "model, learned once, by cost",
     "previous_outcome": "previous outcome",
     "outcomes_with_decay": "EWMA of outcomes",
     "change_metrics": "change metrics",
@@ -123,13 +126,13 @@ def at(rows: Iterable[Row], **wanted: Any) -> Row:
 
 def methods(rows: Iterable[Row]) -> list[str]:
     """Names of all methods: baselines, then the model, then the optimum."""
-    last = {MODEL: 1, BY_COST: 2, OPTIMAL: 3}
+    last = {name: place for place, name in enumerate((*MODELS, OPTIMAL), start=1)}
     return sorted(dict.fromkeys(row["method"] for row in rows), key=lambda name: (last.get(name, 0), name))
 
 
 def best_of(rows: Sequence[Row], measure: str) -> Row:
     """Row of the baseline with the highest value."""
-    rivals = [row for row in rows if row["measure"] == measure and row["method"] not in (MODEL, BY_COST, OPTIMAL)]
+    rivals = [row for row in rows if row["measure"] == measure and row["method"] not in (*MODELS, OPTIMAL)]
     return max(rivals, key=lambda row: row["value"], default={})
 
 

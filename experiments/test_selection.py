@@ -2,10 +2,11 @@
 
 Run: ``python -m experiments.test_selection <history folder> ...``
 
-Protocol: runs by time; the first 60 % are for learning and for every choice (fit, calibrate and validate as in the
-pipeline, which draws runs from a long history), the last 40 % are judged once, every run of them. Attempts are merged,
-skipped results left out. A run counts with at least six results, one failure, and at most half failing. Features of a
-run look at what was known when it started, so they go on learning in the judged period, as baselines do.
+Protocol: runs by time; the last 40 % are judged once, every run of them, in four parts. Before each part a model is
+chosen, fitted and calibrated on the runs before it, as the pipeline does every night (which draws runs from a long
+history); the one of the first part is judged on all parts too. Attempts are merged, skipped results left out. A run
+counts with at least six results, one failure, and at most half failing. Features of a run look at what was known when
+it started, so they go on learning in the judged period, as baselines do.
 
 The best baseline is the best one on the judged runs, in hindsight: a harder rival than anyone could have picked.
 """
@@ -16,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,24 @@ from ml.features import Context, Queries, build, build_pieces
 from ml.models import load_model
 from ml.models.test_selection import with_labels
 from ml.settings import Settings
-from ml.spec import END, MERGED_RESULT, Interval, Measure, ModelSpec, Split
+from ml.spec import (
+    END,
+    FAILED_BEFORE,
+    FAILURE_STATE,
+    MERGED_RESULT,
+    SETTLED_AT,
+    Interval,
+    Measure,
+    ModelSpec,
+    Split,
+)
 from ml.training import FitOptions, Fitted
 from ml.training.evaluation import primary_by_run, score_by_cost, scored
 from ml.training.fitting import chance
 
 EXPERIMENT = "test_selection"
 LEARNED_SHARE = 0.6
+PARTS = 4
 LEARNED_ROWS: int = Settings.model_fields["max_frame_rows"].default
 PIECE_ROWS = 500_000  # of the judged runs at a time: 0.4 GB, and as much again while they are scored
 OPTIONS = FitOptions(seed=1)
@@ -49,7 +62,9 @@ HINDSIGHT = datetime(2100, 1, 1, tzinfo=UTC)  # labels tell misses apart; no ord
 TIME_BUDGET = 0.5  # of napfd_time, as peers report it
 RESAMPLES = 2_000
 OPTIMAL, RANDOM = "optimal", "random"
-MODEL, BY_COST = "model", "model_by_cost"
+MODEL, ONCE = "model", "model_learned_once"
+BY_COST, ONCE_BY_COST = (f"{name}_by_cost" for name in (MODEL, ONCE))
+MODELS = (MODEL, BY_COST, ONCE, ONCE_BY_COST)
 KEPT = ["run_id", "variant", "test_id", "started_at", "failed", "previous_failed", "duration_s"]
 MEASURED = KEPT[:1] + KEPT[3:]
 KEPT += ["executions_count", "failures_count", "executions_since_failure_count"]
@@ -66,8 +81,20 @@ class Learned:
 
 def judged_period(runs: pd.DataFrame) -> Interval:
     """The last 40 % of all runs by time, those without results too."""
+    return Interval(_start(runs, LEARNED_SHARE), None)
+
+
+def judged_parts(runs: pd.DataFrame) -> list[Interval]:
+    """The judged period in parts of as many runs; a model learns again before each."""
+    shares = [LEARNED_SHARE + (1 - LEARNED_SHARE) * part / PARTS for part in range(PARTS)]
+    starts = sorted({_start(runs, share) for share in shares})
+    return [Interval(*span) for span in pairwise([*starts, None])]
+
+
+def _start(runs: pd.DataFrame, share: float) -> datetime:
     ordered = runs.drop_duplicates("run_id").sort_values(["started_at", "run_id"], ignore_index=True)
-    return Interval(ordered["started_at"].iloc[math.ceil(LEARNED_SHARE * len(ordered))].to_pydatetime(), None)
+    moment: datetime = ordered["started_at"].iloc[math.ceil(share * len(ordered))].to_pydatetime()
+    return moment
 
 
 def learn(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> Learned:
@@ -87,14 +114,15 @@ def learn(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> Learned:
     return Learned(chosen, {name: number(value) for name, value in found.items()})
 
 
-def ranked(spec: ModelSpec, rows: pd.DataFrame, model: Fitted | None) -> pd.DataFrame:
-    """Outcomes, and a column of scores per method: baselines, the optimum, and the model where there is one."""
+def ranked(spec: ModelSpec, rows: pd.DataFrame, models: Mapping[str, Fitted | None]) -> pd.DataFrame:
+    """Outcomes, and a column of scores per method: baselines, the optimum, and the models, which may be lacking."""
     scores: dict[str, Any] = {name: rank(rows) for name, rank in spec.baselines.items()}
     # No score at all is every order at once: the expectation, not one draw.
     scores |= {RANDOM: 0.0, "failures_count": rows["failures_count"], OPTIMAL: _optimal(rows)}
-    if model is not None:
-        scores[MODEL] = training.predict(model.estimator, rows)["score"]
-        scores[BY_COST] = score_by_cost(chance(model.estimator, rows), rows[spec.cost])
+    for name, model in models.items():
+        if model is not None:
+            scores[name] = training.predict(model.estimator, rows)["score"]
+            scores[f"{name}_by_cost"] = score_by_cost(chance(model.estimator, rows), rows[spec.cost])
     renamed = {"failures_count": "failure_count"}
     return rows[KEPT].assign(**{renamed.get(name, name): values for name, values in scores.items()})
 
@@ -106,9 +134,9 @@ def _optimal(rows: pd.DataFrame) -> pd.Series:
 
 
 def methods_of(table: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Names of baselines, and of the orders of the model."""
+    """Names of baselines, and of the orders of models."""
     names = [str(name) for name in table if name not in KEPT]
-    models = [name for name in names if name in (MODEL, BY_COST)]
+    models = [name for name in names if name in MODELS]
     return [name for name in names if name not in (*models, OPTIMAL)], models
 
 
@@ -173,22 +201,27 @@ def measure(
     runs = tables["runs"]
     if isinstance(runs, Path):
         raise TypeError("the runs are asked for as a frame: periods are made of them")
-    project, period = str(runs["project"].iloc[0]), judged_period(runs)
+    project, parts = str(runs["project"].iloc[0]), judged_parts(runs)
+    period = judged_period(runs)
     with opened(tables) as engine:
         counts = _counts(engine)
         print(f"{name}: {counts['results']} merged results of {counts['runs']} runs", flush=True)
         states = labels.label(engine, project, HINDSIGHT)[[*MERGED_RESULT, "state"]]
     with opened(tables) as engine:
-        told = labels.states(engine, project, period.start or END)
-        frame = with_labels(build(engine, Queries.training(project, max_rows=max_rows), Context()), told)
-    learned = learn(spec, frame, period)
+        told = [labels.states(engine, project, part.start or END) for part in parts]
+        frame = build(engine, Queries.training(project, max_rows=max_rows), Context())
+    learned = []
+    for part, known in zip(parts, told, strict=True):
+        print(f"{name}: learns from what is before {part.start:%Y-%m-%d}", flush=True)
+        _label(frame, known)
+        learned.append(learn(spec, frame, Interval(part.start, None)))
     block = earlier_block(spec, frame, period)
     counts["has_change_rate"] = number(float(np.average(frame["has_change"], weights=metrics.weights_of(frame))))
     del frame  # not beside the judged rows
     with opened(tables) as engine:
         asked = Queries.training(project, Interval(period.start, None))
         pieces = build_pieces(engine, asked, Context(), PIECE_ROWS)
-        table = pd.concat([ranked(spec, rows, learned.model) for rows in pieces], ignore_index=True)
+        table = pd.concat([judged(spec, rows, parts, learned) for rows in pieces], ignore_index=True)
     labelled = table.assign(state=_states(table, states))
     shared = {"experiment": EXPERIMENT, "set": name, "project": project}
     found = [{**shared, **row} for view in VIEWS for row in compare(table, view, block)]
@@ -200,8 +233,28 @@ def measure(
         "about": _about(shared | counts, table, learned) | {"block": block, "looks": looks, "rival": rival},
         "rows": found,
         "curves": [curve for name in shown if name != BY_COST for curve in _curve(table, name)],
-        "misses": [{**shared, **row} for row in misses(labelled, MODEL, rival, OPTIMAL)] if learned.model else [],
+        "misses": [{**shared, **row} for row in misses(labelled, MODEL, rival, OPTIMAL)] if MODEL in table else [],
     }
+
+
+def _label(frame: pd.DataFrame, told: pd.DataFrame) -> None:
+    """What is known of failures, put into the frame itself: a second one of a long history would not fit beside it."""
+    labelled = with_labels(frame[[*MERGED_RESULT, "failed", "failures_count"]], told)
+    for name in (FAILED_BEFORE, FAILURE_STATE, SETTLED_AT):
+        frame[name] = labelled[name]
+
+
+def judged(spec: ModelSpec, rows: pd.DataFrame, parts: list[Interval], learned: list[Learned]) -> pd.DataFrame:
+    """`ranked` rows, each by the model of its part; a model goes on serving where there is none to follow it."""
+    found, model = [], learned[0].model
+    for part, new in zip(parts, learned, strict=True):
+        # without a first one the set counts as one without a model
+        model = new.model if model and new.model else model
+        started = rows["started_at"]
+        inside = (started >= part.start) & (part.end is None or started < part.end)
+        if inside.any():
+            found.append(ranked(spec, rows.loc[inside], {MODEL: model, ONCE: learned[0].model}))
+    return pd.concat(found)
 
 
 def _states(table: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
@@ -228,14 +281,14 @@ def _counts(engine: Engine) -> Row:
     return {str(name): int(found[name].iloc[0]) for name in found}
 
 
-def _about(shared: Row, table: pd.DataFrame, learned: Learned) -> Row:
-    model = learned.model
+def _about(shared: Row, table: pd.DataFrame, learned: list[Learned]) -> Row:
+    models = [one.model for one in learned]
     return shared | {
         "judged_runs": int(table["run_id"].nunique()),
-        "chosen": model.name if model else None,
-        "refused": learned.refused,
-        "fit_rows": model.params["fit_rows"] if model else 0,
-        "validation": learned.validation,
+        "chosen": [model.name if model else None for model in models] if models[0] else [],
+        "refused": learned[0].refused,
+        "fit_rows": [model.params["fit_rows"] if model else 0 for model in models],
+        "validation": learned[0].validation,
         "seed": OPTIONS.seed,
         "libraries": libraries(),
     }

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,26 @@ import pandas as pd
 import pytest
 
 from experiments import page, rows
-from experiments.histories import read_tables
+from experiments.histories import opened, read_tables
 from experiments.misses import kinds, misses
 from experiments.selection_points import places, selection_points
-from experiments.test_selection import compare, gap_closed, judged_period, measure, methods_of, results_file
+from experiments.test_selection import (
+    Learned,
+    compare,
+    gap_closed,
+    judged,
+    judged_parts,
+    judged_period,
+    learn,
+    measure,
+    methods_of,
+    results_file,
+)
+from ml import training
+from ml.features import Context, Queries, build
 from ml.models import load_model
 from ml.sources.simulator import World, simulate
-from ml.spec import Measure
+from ml.spec import Interval, Measure
 
 START = pd.Timestamp("2026-01-01", tz="UTC").as_unit("us")
 SPEC = load_model("test_selection")
@@ -66,6 +80,16 @@ def test_the_last_two_fifths_of_all_runs_are_judged_in_order_of_time() -> None:
     again = pd.concat([runs, runs.head(3)])  # attempts
     assert judged_period(again).start == starts[6]
     assert judged_period(again).end is None
+
+
+def test_the_judged_runs_are_in_parts_of_as_many() -> None:
+    starts = [START + pd.Timedelta(hours=hour) for hour in range(20)]
+    runs = pd.DataFrame({"run_id": [f"{number:02d}" for number in range(20)], "started_at": starts})
+    parts = judged_parts(runs)
+    assert [part.start for part in parts] == starts[12::2]
+    assert [part.end for part in parts] == [*starts[14::2], None]
+    at_once = runs.assign(started_at=START)
+    assert judged_parts(at_once) == [judged_period(at_once)]
 
 
 def test_the_gap_closed_is_the_share_of_the_way_to_the_optimum() -> None:
@@ -184,7 +208,9 @@ def test_changed_files_that_were_known_only_later_are_not_read(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_a_simulated_history_goes_through_to_the_page(found: dict[str, Any], tmp_path: Path) -> None:
-    assert found["about"]["chosen"].startswith("logistic_regression")
+    assert len(found["about"]["chosen"]) == 4
+    assert found["about"]["chosen"][0].startswith("logistic_regression")
+    assert found["about"]["fit_rows"][0] < found["about"]["fit_rows"][-1]  # later parts learn from more
     assert found["about"]["judged_runs"] == 120
     by = {(row["method"], row["measure"]): row for row in found["rows"]}
     assert by["random", "apfd_all"]["value"] == 0.5
@@ -199,9 +225,27 @@ def test_a_simulated_history_goes_through_to_the_page(found: dict[str, Any], tmp
 
 
 @pytest.mark.slow
+def test_each_part_is_ordered_by_what_was_learned_before_it() -> None:
+    tables = simulated(300)
+    with opened(tables) as engine:
+        frame = build(engine, Queries.training(str(tables["runs"]["project"].iloc[0])), Context())
+    starts = [part.start for part in judged_parts(tables["runs"])]
+    parts = [Interval(*span) for span in pairwise([starts[0], starts[2], starts[3], None])]
+    first, second = (learn(QUICK, frame, Interval(part.start, None)) for part in parts[:2])
+    rows = frame.loc[frame["started_at"] >= parts[0].start]
+    found = judged(QUICK, rows, parts, [first, second, Learned(None, {}, "too few failing runs")])
+    expected = [training.predict(one.model.estimator, rows)["score"] for one in (first, second) if one.model]
+    is_first = rows["started_at"] < parts[1].start
+    pd.testing.assert_series_equal(found["model"], expected[0].where(is_first, expected[1]), check_names=False)
+    pd.testing.assert_series_equal(found["model_learned_once"], expected[0], check_names=False)
+    assert not expected[0].equals(expected[1])
+    assert not {"model", "model_learned_once"} & set(judged(QUICK, rows, parts[:2], [Learned(None, {}), second]))
+
+
+@pytest.mark.slow
 def test_a_history_too_short_for_a_model_is_shown_with_the_reason(tmp_path: Path) -> None:
     found = measure(QUICK, "druid", simulated(40))
-    assert found["about"]["chosen"] is None
+    assert found["about"]["chosen"] == []
     assert {row["method"] for row in found["rows"]} >= {"random", "optimal", "failure_count"}
     assert "model" not in {row["method"] for row in found["rows"]}
     rows.write(results_file("druid", tmp_path), found)

@@ -22,7 +22,7 @@ class Part:
     """Features with one value per (run asked for, `key`).
 
     Attributes:
-        key: ``series_no``, ``test_no``, ``package_no``, ``variant_no``, or by a test's first name ``lineage_no`` and
+        key: ``series_no``, ``test_no``, ``package_no``, or by a test's first name ``lineage_no`` and
             ``lineage_test_no``.
         source: FROM clause with `at`, at most one row per (query_no, key).
         at: Alias in `source` of the table with ``query_no`` and `key`.

@@ -1,4 +1,4 @@
-"""Lake files to feature frame: every feature by `ml.features` on DuckDB, two threads, against plain pandas."""
+"""Lake files to feature frame: every feature by `ml.features` on DuckDB and NumPy against plain pandas."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -38,7 +38,7 @@ def _pairing(family: str, project: str, tables: dict[str, pd.DataFrame], folder:
         size=f"{len(tables['runs']):,} runs",
         count=len(tables["test_results"]),
         unit="results",
-        ours=Contender(f"DuckDB SQL, {THREADS} threads", lambda: partial(_ours, lake, versions, project)),
+        ours=Contender(f"DuckDB SQL and NumPy, {THREADS} threads", lambda: partial(_ours, lake, versions, project)),
         peer=Contender("plain pandas", lambda: partial(_pandas, folder)),
         check=_check,
         note="the peer uses one thread, as pandas does, and the same functions to cut names into words",

@@ -17,6 +17,9 @@ from ml.errors import SettingsError
 class Engine(Protocol):
     """A session of a query engine; names live until it is closed. Made by `open_engine`."""
 
+    def alongside(self) -> "Engine":
+        """The same tables and views for a second thread, which may run statements while the first one does."""
+
     def register_files(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
         """Make the Parquet files of a table readable as the view `name`.
 

@@ -20,6 +20,12 @@ class DuckDBEngine:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
+    def alongside(self) -> "DuckDBEngine":
+        """As `Engine.alongside`."""
+        connection = self._connection.cursor()
+        connection.execute("SET TimeZone = 'UTC'")
+        return DuckDBEngine(connection)
+
     def register_files(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
         """As `Engine.register_files`; partition columns keep their type (``day`` would be a date)."""
         if not files:
@@ -33,7 +39,7 @@ class DuckDBEngine:
             columns = [_column(field, field.name in found) for field in inside]
             columns += [_partition(schema.field(key)) for key in PARTITIONS if key in schema.names]
             self._connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {_name(name)} AS SELECT {', '.join(columns)} FROM {source}"
+                f"CREATE OR REPLACE VIEW {_name(name)} AS SELECT {', '.join(columns)} FROM {source}"
             )
         except duckdb.Error as error:
             raise LakeError(f"the files of {name} cannot be read with the schema of the table: {error}") from error
@@ -41,17 +47,18 @@ class DuckDBEngine:
     def register_frame(self, name: str, table: pa.Table) -> None:
         """As `Engine.register_frame`."""
         self._connection.register("incoming_frame", table)
+        create = f"CREATE OR REPLACE TABLE {_name(name)} AS SELECT * FROM incoming_frame"
         try:
-            self._connection.execute(f"DROP VIEW IF EXISTS {_name(name)}")
-        except duckdb.CatalogException:
-            self._connection.execute(f"DROP TABLE IF EXISTS {_name(name)}")
-        self._connection.execute(f"CREATE TEMP TABLE {_name(name)} AS SELECT * FROM incoming_frame")
+            self._connection.execute(create)
+        except duckdb.CatalogException:  # there is a view of that name
+            self._connection.execute(f"DROP VIEW {_name(name)}")
+            self._connection.execute(create)
         self._connection.unregister("incoming_frame")
 
     def store(self, name: str, select: str) -> None:
         """As `Engine.store`."""
         with _files_named():
-            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_name(name)} AS {select}")
+            self._connection.execute(f"CREATE OR REPLACE TABLE {_name(name)} AS {select}")
 
     def fetch(self, sql: str) -> pd.DataFrame:
         """As `Engine.fetch`."""
@@ -77,6 +84,7 @@ def open_duckdb(threads: int, memory_gb: float | None, spill_folder: str | None)
     connection = duckdb.connect(":memory:", config=config)
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET parquet_metadata_cache = true")  # every statement over a view opens all its files
         if memory_gb is not None and memory_gb < _memory_gb(connection):
             connection.execute(f"SET memory_limit = '{round(memory_gb * 1000)}MB'")
         connection.execute("SET enable_progress_bar = false")  # it goes to stdout, between the lines of --json

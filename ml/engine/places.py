@@ -1,8 +1,10 @@
 """Where the files of a Delta table lie, for engines that want paths."""
 
-from urllib.parse import unquote, urlparse
+import re
+from urllib.parse import unquote
 
 PARTITIONS = ("project", "day")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
 
 def local_path(uri: str) -> tuple[str, str]:
@@ -11,8 +13,8 @@ def local_path(uri: str) -> tuple[str, str]:
     Delta encodes the folder of the table in the address, but partition folders carry encoded names on disk too: only
     what comes before them is decoded.
     """
-    parts = urlparse(uri)
-    if parts.scheme not in ("", "file"):
+    scheme = SCHEME.match(uri)
+    if scheme and scheme[0] != "file://":
         return "", uri
     local = uri.removeprefix("file://")
     cut = min((at for key in PARTITIONS if (at := local.rfind(f"/{key}=")) >= 0), default=local.rfind("/"))

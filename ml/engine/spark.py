@@ -51,6 +51,10 @@ class SparkEngine:
     def __init__(self, session: SparkSession) -> None:
         self._session = session
 
+    def alongside(self) -> "SparkEngine":
+        """As `Engine.alongside`: a session takes statements from any thread."""
+        return self
+
     def register_files(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
         """As `Engine.register_files`."""
         if not files:

@@ -6,15 +6,26 @@ Features of failures (`build_failures`) are asked for when the run is known, so 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from ml.features import build_history, changes, facts, failure_texts, failures, neighbours, pairs, test_history
-from ml.features.assembly import Part, doubles, take
+from ml.features import (
+    build_history,
+    changes,
+    cofailures,
+    facts,
+    failure_texts,
+    failures,
+    neighbours,
+    pairs,
+    test_history,
+)
+from ml.features.assembly import Part, absent, doubles, take
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
+from ml.features.sequences import Moments, Numbers, Values
 from ml.schemas import BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns
 from ml.spec import WEIGHT, WHOLE_RUN
 
@@ -30,9 +41,8 @@ __all__ = [
     "run_outcomes",
 ]
 
-PARTS = (*test_history.PARTS, *failure_texts.PARTS, *changes.PARTS, *pairs.PARTS, *neighbours.PARTS)
+PARTS = (*changes.PARTS, *pairs.PARTS)
 FAILURE_PARTS = (
-    *test_history.PARTS,
     *changes.PARTS,
     *pairs.NAME_PARTS,
     *failures.PARTS,
@@ -66,22 +76,81 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         context: As for `build`.
         piece_rows: A piece ends with the run that reaches this many rows; 0 makes a single piece.
     """
-    is_drawn = facts.prepare(engine, queries, context)
-    pairs.register_paths(engine)
-    pairs.register_tests(engine)
+    with ThreadPoolExecutor(1) as other:  # DuckDB and NumPy compute without Python's lock
+        beside = engine.alongside()
+        facts.store_changed(engine)
+        paths = other.submit(pairs.register_paths, beside, queries.changed_files)
+        is_drawn = facts.prepare(engine, queries, context)
+        tests = other.submit(pairs.register_tests, beside)
+        changed = other.submit(_prepare_changes, beside, context, paths)
+        paired = other.submit(pairs.prepare, beside)
+        done = test_history.executions(engine)
+        touched = other.submit(cofailures.touched, beside, done)
+        told = failure_texts.told(engine, done.moments)
+        tests.result()
+        series = _series(engine)
+        past = _Past.of(engine, done, series)
+        asked, weight = _rows(engine, series, done.moments), _weights(engine) if is_drawn else None
+        for rows in _pieces(asked, piece_rows):
+            parts = other.submit(_of_parts, beside, PARTS, rows, paired)
+            together = other.submit(_of_touched, touched, changed, rows)
+            found = past.features(rows) | told.features(rows) | _by_rows(changed.result(), rows)
+            found["author_cofailure_rate"] = neighbours.author_rate(past.by_author.before(rows), found)
+            found |= parts.result() | together.result()
+            frame = _named(engine, queries.project, columns(TestSelectionFrame), found, rows)
+            if weight is not None:
+                frame[WEIGHT] = weight[rows["query_no"] - 1]
+            yield frame
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What executions tell of a test, of its surroundings, and of it in runs of the same change or author."""
+
+    done: test_history.Executions
+    groups: Mapping[str, neighbours.GroupRuns]
+    by_change: test_history.FailuresBy
+    by_author: test_history.FailuresBy
+
+    @classmethod
+    def of(cls, engine: Engine, done: test_history.Executions, series: Mapping[str, Numbers]) -> "_Past":
+        by_change = test_history.FailuresBy.of(engine, done, "change_key")
+        by_author = test_history.FailuresBy.of(engine, done, "author_id", "NOT o.is_outage")
+        return cls(done, neighbours.group_runs(done, series), by_change, by_author)
+
+    def features(self, rows: Mapping[str, Numbers]) -> dict[str, Values]:
+        """All but those of the author, which need to know how many runs there were."""
+        found = test_history.features(self.done, rows) | neighbours.features(self.groups, rows)
+        return found | {"change_failures_count": self.by_change.before(rows).astype(np.float64)}
+
+
+def _prepare_changes(engine: Engine, context: Context, paths: Future[None]) -> pd.DataFrame:
+    """Tables of what changed, once the paths are there; and the features that all rows of a run share."""
+    paths.result()
     pairs.register_titles(engine)
-    test_history.prepare(engine)
-    failure_texts.prepare(engine)
     changes.prepare(engine, context)
-    pairs.prepare(engine)
-    neighbours.prepare(engine)
-    shared = _of_runs(engine, changes.RUN_COLUMNS, changes.RUN_JOINS)
-    asked, weight = _rows(engine), _weights(engine) if is_drawn else None
-    for rows in _pieces(asked, piece_rows):
-        frame = _named(engine, queries.project, columns(TestSelectionFrame), (PARTS, shared), rows)
-        if weight is not None:
-            frame[WEIGHT] = weight[rows["query_no"] - 1]
-        yield frame
+    return _of_runs(engine, changes.RUN_COLUMNS, changes.RUN_JOINS)
+
+
+def _of_parts(
+    engine: Engine, parts: Sequence[Part], rows: Mapping[str, Numbers], paired: Future[None] | None = None
+) -> dict[str, Values]:
+    """The features of the parts, of each row, once their tables are there."""
+    if paired:
+        paired.result()
+    otherwise = absent(engine, parts, changes.RUN_JOINS)
+    found: dict[str, Values] = {}
+    for part in parts:
+        found |= take(engine, part, rows, otherwise[part.absent])
+    return found | pairs.tree_features(found["package_depth"], found["package_lead"], rows["depths"])
+
+
+def _of_touched(
+    touched: Future[dict[str, cofailures.Touched]], changed: Future[pd.DataFrame], rows: Mapping[str, Numbers]
+) -> dict[str, Values]:
+    """What failed together, of each row; nothing is known of it where no changed file is."""
+    change = np.where(changed.result()["has_change"] == 1, 0, np.nan)
+    return cofailures.features(touched.result(), rows, change)
 
 
 def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -92,16 +161,23 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
         run_id, variant, test_id: every failure of the runs asked for that are known at `queries.as_of`. `failed` and
         `known_at` are null: why a test failed is for labels to say.
     """
+    facts.store_changed(engine)
     facts.prepare_failures(engine, queries, context)
-    pairs.register_paths(engine)
+    pairs.register_paths(engine, queries.changed_files)
     pairs.register_tests(engine)
-    test_history.prepare(engine)
+    done = test_history.executions(engine)
+    rows = _rows(engine, _series(engine), done.moments)
+    found = test_history.features(done, rows)
+    failures.register_history(engine, rows, found)
     changes.prepare(engine, context)
     pairs.prepare_names(engine)
     failures.prepare(engine)
     failure_texts.prepare_own(engine)
+    by_change = test_history.FailuresBy.of(engine, done, "change_key")
+    found["change_failures_count"] = by_change.before(rows).astype(np.float64)
     shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
-    return _named(engine, queries.project, columns(FlakyTestsFrame), (FAILURE_PARTS, shared), _rows(engine))
+    found |= _by_rows(shared, rows) | _of_parts(engine, FAILURE_PARTS, rows)
+    return _named(engine, queries.project, columns(FlakyTestsFrame), found, rows)
 
 
 def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -111,9 +187,10 @@ def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFra
         A frame as `BuildRiskFrame` describes it, ordered by started_at, run_id. In training, the runs whose outcome is
         known; predictions have null `failed`, `duration_s` and `known_at`.
     """
+    facts.store_changed(engine)
     facts.prepare_runs(engine, queries, context)
-    pairs.register_paths(engine)
-    changes.prepare_runs(engine, context)
+    pairs.register_paths(engine, queries.changed_files)
+    changes.prepare(engine, context)
     build_history.prepare(engine, context)
     known = "WHERE o.failed IS NOT NULL" if queries.runs is None else ""
     found = engine.fetch(
@@ -158,6 +235,7 @@ def outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame
 
 def run_outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     """Outcomes of the runs named in ``published``, as `build_runs` labels them; columns as of `outcomes`."""
+    facts.store_changed(engine)
     facts.prepare_runs(engine, queries, context)
     build_history.store_outcomes(engine)
     found = engine.fetch(build_history.OUTCOMES)
@@ -170,7 +248,12 @@ def _of_runs(engine: Engine, expressions: Mapping[str, str], joins: str) -> pd.D
     return engine.fetch(f"SELECT {doubles(expressions)} FROM {joins} ORDER BY c.query_no")
 
 
-def _weights(engine: Engine) -> npt.NDArray[np.float64]:
+def _by_rows(shared: pd.DataFrame, rows: Mapping[str, Numbers]) -> dict[str, Values]:
+    at = rows["query_no"] - 1
+    return {str(name): shared[name].to_numpy(np.float64).take(at) for name in shared}
+
+
+def _weights(engine: Engine) -> Values:
     """How many results a row stands for, per run asked for."""
     found = engine.fetch(
         "SELECT d.weight FROM query_run AS q JOIN drawn_run AS d ON d.run_no = q.run_no ORDER BY q.query_no"
@@ -178,7 +261,7 @@ def _weights(engine: Engine) -> npt.NDArray[np.float64]:
     return found["weight"].to_numpy(np.float64)
 
 
-def _pieces(rows: Mapping[str, npt.NDArray[Any]], piece_rows: int) -> Iterator[dict[str, npt.NDArray[Any]]]:
+def _pieces(rows: Mapping[str, Numbers], piece_rows: int) -> Iterator[dict[str, Numbers]]:
     """The rows in pieces that end where a run does."""
     count, start = len(rows["query_no"]), 0
     while True:
@@ -194,17 +277,13 @@ def _named(
     engine: Engine,
     project: str,
     names: list[str],
-    features: tuple[Sequence[Part], pd.DataFrame],
-    rows: Mapping[str, npt.NDArray[Any]],
+    found: dict[str, Values],
+    rows: Mapping[str, Numbers],
 ) -> pd.DataFrame:
-    """Every feature in the order of the rows; names in place of the numbers, each string object once."""
-    parts, shared = features
+    """Every feature in the order of the rows, with names in place of the numbers."""
     run_at, series_at = rows["query_no"] - 1, rows["series_no"] - 1
     runs = engine.fetch("SELECT run_id, started_us, known_us FROM query_run ORDER BY query_no")
     series = engine.fetch("SELECT variant, test_id FROM series ORDER BY series_no")
-    found = {str(name): shared[name].to_numpy(np.float64)[run_at] for name in shared}
-    for part in parts:
-        found |= take(engine, part, rows, changes.RUN_JOINS)
     outcome = rows["failed"]
     keys = {
         "project": np.full(len(run_at), project, dtype=object),
@@ -217,21 +296,29 @@ def _named(
         "previous_failed": found["is_failing"] == 1,
         "duration_s": rows["duration_s"],
     }
-    return pd.DataFrame({name: (keys | found)[name] for name in names}, copy=False)
+    values = keys | found
+    return pd.DataFrame({name: values[name] for name in names}, copy=False)
 
 
-def _rows(engine: Engine) -> dict[str, npt.NDArray[Any]]:
-    """Numbers, outcome and duration of the rows asked for, ordered by run and series."""
-    asked = engine.fetch("SELECT query_no, series_no, lineage_no, failed, duration_s FROM query")
-    order = np.lexsort((asked["series_no"].to_numpy(), asked["query_no"].to_numpy()))
-    rows = {name: asked[name].to_numpy(np.int64)[order] for name in ("query_no", "series_no", "lineage_no")}
-    groups = engine.fetch(
-        "SELECT s.variant_no, s.test_no, t.package_no FROM series AS s "
+def _series(engine: Engine) -> dict[str, Numbers]:
+    """Numbers of variant, test and package, and depths of the package, of each series, by series_no - 1."""
+    found = engine.fetch(
+        "SELECT s.variant_no, s.test_no, t.package_no, t.depths FROM series AS s "
         "JOIN test_package AS t ON t.test_no = s.test_no ORDER BY s.series_no"
     )
-    for name in ("variant_no", "test_no", "package_no"):
-        rows[name] = groups[name].to_numpy(np.int64)[rows["series_no"] - 1]
-    rows["lineage_test_no"] = groups["test_no"].to_numpy(np.int64)[rows["lineage_no"] - 1]
+    return {str(name): found[name].to_numpy(np.int64) for name in found}
+
+
+def _rows(engine: Engine, series: Mapping[str, Numbers], moments: Moments) -> dict[str, Numbers]:
+    """Numbers, moment, outcome and duration of the rows asked for, ordered by run and series."""
+    asked = engine.fetch("SELECT query_no, at_us, series_no, lineage_no, failed, duration_s FROM query")
+    numbers = {name: asked[name].to_numpy(np.int64) for name in ("query_no", "at_us", "series_no", "lineage_no")}
+    order = np.argsort(numbers["query_no"] * (len(series["test_no"]) + 1) + numbers["series_no"])
+    rows = {name: values[order] for name, values in numbers.items()}
+    for name, values in series.items():
+        rows[name] = values[rows["series_no"] - 1]
+    rows["lineage_test_no"] = series["test_no"][rows["lineage_no"] - 1]
+    rows["before"] = moments.before(rows["at_us"])
     return rows | {name: asked[name].to_numpy(np.float64, na_value=np.nan)[order] for name in ("failed", "duration_s")}
 
 

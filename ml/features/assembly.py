@@ -4,18 +4,17 @@ The engine joins facts; this last lookup by numbers is done here, because a fram
 carry through a dozen joins: each feature is fetched in the grain it was computed in, and taken by its rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ml.features.queries import Engine
+from ml.features.sequences import Numbers, Values
 
 DENSE = 16
-Numbers = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float64]
+Pair = tuple[Numbers, Numbers]
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Part:
     """Features with one value per (run asked for, `key`).
 
     Attributes:
-        key: ``series_no``, ``test_no``, ``package_no``, ``variant_no``, or by a test's first name ``lineage_no`` and
+        key: ``series_no``, ``test_no``, ``package_no``, or by a test's first name ``lineage_no`` and
             ``lineage_test_no``.
         source: FROM clause with `at`, at most one row per (query_no, key).
         at: Alias in `source` of the table with ``query_no`` and `key`.
@@ -43,14 +42,22 @@ def doubles(expressions: Mapping[str, str]) -> str:
     return ", ".join(f"CAST({text} AS DOUBLE) AS {name}" for name, text in expressions.items())
 
 
-def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], runs: str) -> dict[str, Values]:
+def absent(engine: Engine, parts: Sequence[Part], runs: str) -> dict[str, Values]:
+    """`Part.absent` to its value for each run asked for; `runs`: FROM clause that it refers to, with ``c.query_no``."""
+    texts = list(dict.fromkeys(part.absent for part in parts))
+    expressions = {f"absent_{number}": text for number, text in enumerate(texts)}
+    found = engine.fetch(f"SELECT {doubles(expressions)} FROM {runs} ORDER BY c.query_no")
+    return {text: _floats(found[name]) for name, text in expressions.items()}
+
+
+def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], otherwise: Values) -> dict[str, Values]:
     """Each feature of `part` for each row.
 
     Args:
         engine: With the tables of `part`.
         part: What to take.
         rows: ``query_no`` (1, 2, ...) and `part.key` of each row.
-        runs: FROM clause that `part.absent` refers to: one row per run asked for, with ``c.query_no``.
+        otherwise: Value for each run asked for where `part.source` has no row.
 
     Returns:
         Name to values, NaN for null, in the order of `rows`.
@@ -60,38 +67,38 @@ def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], runs: str) -> 
         f"SELECT {part.at}.query_no, {part.at}.{part.key}, {doubles(part.columns)} FROM {part.source} "
         f"WHERE {part.at}.query_no BETWEEN {first} AND {last}"
     )
-    absent = engine.fetch(f"SELECT CAST({part.absent} AS DOUBLE) AS value FROM {runs} ORDER BY c.query_no")
-    place = _places(found, part.key, rows)
-    is_there = place >= 0
-    everywhere = bool(is_there.all())
-    taken = {}
-    for name in part.columns:
-        values = _floats(found[name])
-        if everywhere:
-            taken[name] = values[place]
-        else:
-            taken[name] = _floats(absent["value"])[rows["query_no"] - 1]
-            taken[name][is_there] = values[place[is_there]]
-    return taken
+    known = (found["query_no"].to_numpy(np.int64), found[part.key].to_numpy(np.int64))
+    values = {name: _floats(found[name]) for name in part.columns}
+    return spread(values, known, (rows["query_no"], rows[part.key]), dict.fromkeys(values, otherwise))
 
 
-def _places(found: pd.DataFrame, key: str, rows: Mapping[str, Numbers]) -> Numbers:
-    """Where each row's (query_no, key) is in `found`; -1 where it is not."""
-    width = 1 + max(_most(found[key].to_numpy()), _most(rows[key]))
-    first = _span(rows["query_no"])[0]
-    known = (found["query_no"].to_numpy(np.int64) - first) * width + found[key].to_numpy(np.int64)
-    wanted = (rows["query_no"] - first) * width + rows[key]
-    size = 1 + max(_most(known), _most(wanted))
-    if not len(known):
+def spread(
+    values: Mapping[str, Values], known: Pair, asked: Pair, otherwise: Mapping[str, Values]
+) -> dict[str, Values]:
+    """Values of each `known` (query_no, number) where that is `asked` for, and else the query's of `otherwise`."""
+    place = _places(known, asked)
+    if (place >= 0).all():
+        return {name: column.take(place) for name, column in values.items()}
+    place = np.where(place >= 0, place, len(known[0]) + asked[0] - 1)
+    return {name: np.concatenate([column, otherwise[name]]).take(place) for name, column in values.items()}
+
+
+def _places(known: Pair, asked: Pair) -> Numbers:
+    """Where each asked (query_no, number) is in `known`; -1 where it is not."""
+    width = 1 + max(_most(known[1]), _most(asked[1]))
+    first = _span(asked[0])[0]
+    codes, wanted = ((query_no - first) * width + number for query_no, number in (known, asked))
+    size = 1 + max(_most(codes), _most(wanted))
+    if not len(codes):
         return np.full(len(wanted), -1, np.int64)
-    if size <= DENSE * (len(wanted) + len(known)):
+    if size <= DENSE * (len(wanted) + len(codes)):
         places = np.full(size, -1, np.int64)
-        places[known] = np.arange(len(known))
+        places[codes] = np.arange(len(codes))
         taken: Numbers = places[wanted]
         return taken
-    order = np.argsort(known)
-    at = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
-    return np.where(known[order][at] == wanted, order[at], -1).astype(np.int64)
+    order = np.argsort(codes)
+    at = np.minimum(np.searchsorted(codes, wanted, sorter=order), len(codes) - 1)
+    return np.where(codes[order][at] == wanted, order[at], -1).astype(np.int64)
 
 
 def _span(numbers: Numbers) -> tuple[int, int]:

@@ -6,19 +6,11 @@ A change without files known has null size features and has_change = 0.
 from ml.features import lineage
 from ml.features.assembly import Part
 from ml.features.queries import Context, Engine
-from ml.features.test_history import store_failures_by
 from ml.spec import PULL_REQUESTS
 
 DAY_US = 86_400_000_000
 
 PARTS = (
-    Part(
-        key="series_no",
-        source="change_failure_before AS f",
-        at="f",
-        columns={"change_failures_count": "f.failures"},
-        absent="0",
-    ),
     Part(
         key="lineage_no",
         source="(SELECT c.query_no, f.lineage_no FROM run_context AS c "
@@ -55,13 +47,7 @@ RUN_JOINS = "run_context AS c LEFT JOIN change_size AS s ON s.query_no = c.query
 
 
 def prepare(engine: Engine, context: Context) -> None:
-    """Create the tables that `PARTS` and `RUN_JOINS` name."""
-    prepare_runs(engine, context)
-    store_failures_by(engine, "change", "change_key")
-
-
-def prepare_runs(engine: Engine, context: Context) -> None:
-    """Create the tables that `RUN_JOINS` names: what is the same for all tests of a run."""
+    """Create the tables that `RUN_JOINS` names: what is the same for all tests of a run. `PARTS` need no others."""
     _store_touches(engine, context)
     _store_size(engine)
     _store_run_states(engine)
@@ -74,14 +60,12 @@ def _store_touches(engine: Engine, context: Context) -> None:
     engine.store(
         "run_file",
         f"""
-        SELECT r.run_no, r.known_us, COALESCE(l.lineage_no, p.path_no) AS file_no, p.folder_no, p.suffix_no,
-            COUNT(*) OVER (PARTITION BY r.run_no) <= {context.max_files} AND NOT COALESCE(o.is_outage, TRUE)
+        SELECT c.run_no, c.known_us, COALESCE(l.lineage_no, c.path_no) AS file_no, c.folder_no, c.suffix_no,
+            COUNT(*) OVER (PARTITION BY c.run_no) <= {context.max_files} AND NOT COALESCE(o.is_outage, TRUE)
                 AS is_telling
-        FROM (SELECT DISTINCT run_id, path FROM changed_files) AS c
-        JOIN run AS r ON r.run_id = c.run_id
-        JOIN path_part AS p ON p.path = c.path
-        LEFT JOIN run_result AS o ON o.run_no = r.run_no
-        {lineage.joined("file_lineage", "path_no", "p.path_no", "r.known_us")}
+        FROM change_file AS c
+        LEFT JOIN run_result AS o ON o.run_no = c.run_no
+        {lineage.joined("file_lineage", "path_no", "c.path_no", "c.known_us")}
         """,
     )
     engine.store(

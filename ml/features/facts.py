@@ -2,9 +2,10 @@
 
 Tables made here (integers stand for names, so that joins are cheap; no number depends on a later fact's content):
 
+- ``changed``: the view changed_files, read once from its many small files.
 - ``run``: one row per run: run_no (order of start, then run_id), started_us, known_us, change_key, author_id.
 - ``series``: one row per (variant, test_id): series_no, variant_no, test_no.
-- ``execution``: one row per (series_no, run_no): failed (0/1), duration_ms, known_us. Skipped results are left out.
+- ``execution``: one row per (series_no, run_no): failed (0/1), duration_s, known_us. Skipped results are left out.
 - ``variant_run``: the runs of each variant, numbered in the order of becoming known.
 - ``run_result``: one row per run with results: results and failures known after it, is_outage.
 - ``query_run``, ``query``: the runs and rows asked for; ``at_us`` is the moment before which facts count.
@@ -28,7 +29,7 @@ DESCRIPTION = ("event", "branch", "workflow", "change_id", "change_title", "auth
 
 
 def prepare(engine: Engine, queries: Queries, context: Context) -> bool:
-    """Create the tables of this module from the views runs, test_results and changed_files.
+    """Create the tables of this module from the views runs and test_results, and ``changed``.
 
     Returns:
         whether the rows asked for are those of ``drawn_run`` only.
@@ -72,6 +73,11 @@ def prepare_runs(engine: Engine, queries: Queries, context: Context) -> None:
         _store_training_runs(engine, queries.interval, is_drawn=False)
     else:
         _store_given_runs(engine, queries, context)
+
+
+def store_changed(engine: Engine) -> None:
+    """Create ``changed``, before all others."""
+    engine.store("changed", "SELECT run_id, path, added, deleted FROM changed_files")
 
 
 def _store_facts(engine: Engine, context: Context) -> None:
@@ -133,17 +139,14 @@ def _store_executions(engine: Engine) -> None:
     engine.store(
         "execution",
         """
-        SELECT m.series_no, m.run_no, m.failed, m.duration_s, CAST(ROUND(m.duration_s * 1000) AS BIGINT) AS duration_ms,
-            r.known_us
-        FROM (
-            SELECT s.series_no, r.run_no, MAX(CASE WHEN t.outcome IN ('failed', 'error') THEN 1 ELSE 0 END) AS failed,
-                MAX(CASE WHEN ISNAN(t.duration_s) THEN NULL ELSE CAST(t.duration_s AS DOUBLE) END) AS duration_s
-            FROM test_results AS t
-            JOIN run AS r ON r.run_id = t.run_id
-            JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
-            WHERE t.outcome <> 'skipped'
-            GROUP BY s.series_no, r.run_no) AS m
-        JOIN run AS r ON r.run_no = m.run_no
+        SELECT s.series_no, r.run_no, r.known_us,
+            MAX(CASE WHEN t.outcome IN ('failed', 'error') THEN 1 ELSE 0 END) AS failed,
+            MAX(CASE WHEN ISNAN(t.duration_s) THEN NULL ELSE CAST(t.duration_s AS DOUBLE) END) AS duration_s
+        FROM test_results AS t
+        JOIN run AS r ON r.run_id = t.run_id
+        JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
+        WHERE t.outcome <> 'skipped'
+        GROUP BY s.series_no, r.run_no, r.known_us
         """,
     )
 
@@ -221,7 +224,7 @@ def _store_training_files(engine: Engine) -> None:
         "query_file",
         """
         SELECT q.query_no, c.path, MAX(c.added) AS added, MAX(c.deleted) AS deleted
-        FROM changed_files AS c JOIN query_run AS q ON q.run_id = c.run_id GROUP BY q.query_no, c.path
+        FROM changed AS c JOIN query_run AS q ON q.run_id = c.run_id GROUP BY q.query_no, c.path
         """,
     )
 
@@ -259,7 +262,7 @@ def _store_given_runs(engine: Engine, queries: Queries, context: Context) -> Non
             FROM given_run AS g LEFT JOIN run AS r ON r.run_id = g.run_id)
         """,
     )
-    source = "changed_files" if queries.changed_files is None else "given_file"
+    source = "changed" if queries.changed_files is None else "given_file"
     engine.store(
         "query_file",
         f"""

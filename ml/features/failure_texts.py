@@ -5,24 +5,18 @@ one cause for all of them. Reports tell texts, outcomes alone do not: every feat
 Attempts of a run are merged; of several texts of a test the one that sorts last counts.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
 from ml.features.assembly import Part
 from ml.features.queries import Engine
+from ml.features.sequences import Moments, Numbers, Values, latest
 
 # Kinds of failures that speak of what surrounds a test.
 SURROUNDINGS = ("timeout", "network", "resource")
 
-PARTS = (
-    Part(
-        key="series_no",
-        source="told_before AS t",
-        at="t",
-        columns={
-            "repeated_failure_rate": "t.repeats / CAST(t.n AS DOUBLE)",
-            "environment_failure_rate": "t.environment / CAST(t.n AS DOUBLE)",
-            "last_failure_alike_count": "t.alike",
-        },
-    ),
-)
 OWN_PARTS = (
     Part(
         key="series_no",
@@ -38,32 +32,43 @@ OWN_PARTS = (
 )
 
 
-def prepare(engine: Engine) -> None:
-    """Create the table that `PARTS` name; those of `facts` and `test_history` are there."""
+@dataclass(frozen=True)
+class Told:
+    """Failures with a text, those of a lineage together and in the order of becoming known.
+
+    Attributes:
+        moments: When runs became known.
+        codes: `Moments.codes` of lineage and place, ascending.
+        states: repeated_failure_rate, environment_failure_rate and last_failure_alike_count right after each.
+    """
+
+    moments: Moments
+    codes: Numbers
+    states: Mapping[str, Values]
+
+    def features(self, rows: Mapping[str, Numbers]) -> dict[str, Values]:
+        """Name to value of each row asked for, NaN where no text is told of its test."""
+        codes, lineage_no = self.moments.codes, rows["lineage_no"]
+        found = latest(self.codes, codes(lineage_no, 0), codes(lineage_no, rows["before"]))
+        return {name: np.append(values, np.nan)[found] for name, values in self.states.items()}
+
+
+def told(engine: Engine, moments: Moments) -> Told:
+    """What failures told; the tables of `facts` and ``failure_place`` are there."""
     _store_told(engine)
     running = "OVER (PARTITION BY lineage_no ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-    engine.store(
-        "told_state",
+    found = engine.fetch(
         f"""
-        SELECT lineage_no, known_us, told AS n, repeats, environment, alike
-        FROM (SELECT lineage_no, known_us, alike, COUNT(*) {running} AS told, SUM(is_repeat) {running} AS repeats,
-                  SUM(environment) {running} AS environment,
-                  COALESCE(LEAD(known_us) OVER (PARTITION BY lineage_no ORDER BY n) > known_us, TRUE) AS is_latest
-              FROM (SELECT *, CASE WHEN ROW_NUMBER() OVER (PARTITION BY lineage_no, text_no ORDER BY n) > 1
-                        THEN 1 ELSE 0 END AS is_repeat FROM told))
-        WHERE is_latest
-        """,
+        SELECT lineage_no, run_no, alike AS last_failure_alike_count,
+            SUM(is_repeat) {running} / CAST(COUNT(*) {running} AS DOUBLE) AS repeated_failure_rate,
+            SUM(environment) {running} / CAST(COUNT(*) {running} AS DOUBLE) AS environment_failure_rate
+        FROM (SELECT *, CASE WHEN ROW_NUMBER() OVER (PARTITION BY lineage_no, text_no ORDER BY n) > 1
+                  THEN 1 ELSE 0 END AS is_repeat FROM told)
+        ORDER BY lineage_no, n
+        """
     )
-    engine.store(
-        "told_query",
-        "SELECT q.query_no, q.series_no, q.lineage_no, q.at_us FROM query AS q "
-        "JOIN (SELECT DISTINCT lineage_no FROM told_state) AS k ON k.lineage_no = q.lineage_no",
-    )
-    engine.store(
-        "told_before",
-        "SELECT q.query_no, q.series_no, f.n, f.repeats, f.environment, f.alike "
-        f"FROM {engine.latest_before('told_state', 'told_query', ['lineage_no'])} WHERE f.n IS NOT NULL",
-    )
+    codes = moments.codes(found.pop("lineage_no").to_numpy(), moments.place[found.pop("run_no").to_numpy(np.int64) - 1])
+    return Told(moments, codes, {str(name): found[name].to_numpy(np.float64) for name in found})
 
 
 def prepare_own(engine: Engine) -> None:
@@ -120,14 +125,13 @@ def _store_told(engine: Engine) -> None:
     engine.store(
         "told",
         """
-        SELECT n.lineage_no, n.series_no, n.run_no, n.known_us, n.n, x.failed AS next_failed, x.known_us AS next_us,
+        SELECT n.lineage_no, n.series_no, n.run_no, n.known_us, n.n, n.next_failed, n.next_us,
             f.environment, a.text_no, a.tests - 1 AS alike
         FROM failure_text AS f
         JOIN (SELECT run_no, fingerprint, COUNT(DISTINCT test_no) AS tests,
                   CAST(DENSE_RANK() OVER (ORDER BY fingerprint) AS INTEGER) AS text_no
               FROM failure_text GROUP BY run_no, fingerprint) AS a
             ON a.run_no = f.run_no AND a.fingerprint = f.fingerprint
-        JOIN numbered AS n ON n.series_no = f.series_no AND n.run_no = f.run_no
-        LEFT JOIN numbered AS x ON x.lineage_no = n.lineage_no AND x.n = n.n + 1
+        JOIN failure_place AS n ON n.series_no = f.series_no AND n.run_no = f.run_no
         """,
     )

@@ -8,16 +8,21 @@ The failures asked for are all failures of their runs, so the company is counted
 passed in another attempt, or on the same commit, is what is to be predicted, and no feature.
 """
 
+from collections.abc import Mapping
+
+import pyarrow as pa
+
 from ml.features.assembly import Part
 from ml.features.changes import RUN_JOINS as CHANGE_JOINS
 from ml.features.lineage import joined
 from ml.features.queries import Engine
+from ml.features.sequences import Numbers, Values
 
 
 def _share_of_failures(name: str, state: str) -> Part:
     counts = {
         f"{name}_failures_count": "COALESCE(f.n, 0)",
-        f"{name}_failure_rate": "COALESCE(f.n, 0) / CAST(NULLIF(h.failures, 0) AS DOUBLE)",
+        f"{name}_failure_rate": "COALESCE(f.n, 0) / NULLIF(h.failures_count, 0)",
     }
     joined = f"{state} AS f JOIN history AS h ON h.query_no = f.query_no AND h.series_no = f.series_no"
     return Part(key="series_no", source=joined, at="f", columns=counts)
@@ -43,7 +48,7 @@ PARTS = (
         key="series_no",
         source="query AS p JOIN history AS h ON h.query_no = p.query_no AND h.series_no = p.series_no",
         at="p",
-        columns={"duration_ratio": "p.duration_s * 1e3 / NULLIF(h.mean_duration_ms, 0)"},
+        columns={"duration_ratio": "p.duration_s / NULLIF(h.mean_duration_s, 0)"},
     ),
 )
 RUN_COLUMNS = {
@@ -56,8 +61,16 @@ RUN_COLUMNS = {
 RUN_JOINS = f"{CHANGE_JOINS} JOIN run_company AS w ON w.query_no = c.query_no"
 
 
+def register_history(engine: Engine, rows: Mapping[str, Numbers], told: Mapping[str, Values]) -> None:
+    """Create ``history``: what `ml.features.test_history` told of the rows asked for, by query_no and series_no."""
+    columns = {name: pa.array(rows[name], pa.int32()) for name in ("query_no", "series_no")}
+    for name in ("failures_count", "is_failing", "mean_duration_s"):
+        columns[name] = pa.array(told[name], pa.float64(), from_pandas=True)
+    engine.register_frame("history", pa.table(columns))
+
+
 def prepare(engine: Engine) -> None:
-    """Create the tables that `PARTS` and `RUN_JOINS` name; those of `facts`, `test_history` and `pairs` are there."""
+    """Create the tables that `PARTS` and `RUN_JOINS` name; ``history`` and those of `facts` and `pairs` are there."""
     _store_flaky(engine)
     _store_lone(engine)
     _store_company(engine)
@@ -104,15 +117,9 @@ def _store_flaky(engine: Engine) -> None:
 
 
 def _store_lone(engine: Engine) -> None:
-    order = "PARTITION BY lineage_no ORDER BY n"
     engine.store(
         "lone_failure",
-        f"""
-        SELECT lineage_no, next_us AS known_us
-        FROM (SELECT lineage_no, failed, previous, LEAD(failed) OVER ({order}) AS next,
-                  LEAD(known_us) OVER ({order}) AS next_us FROM numbered)
-        WHERE failed = 1 AND previous = 0 AND next = 0
-        """,
+        "SELECT lineage_no, next_us AS known_us FROM failure_place WHERE previous = 0 AND next_failed = 0",
     )
     _store_count(engine, "lone_before", "lone_failure", ("query", "lineage_no"))
 
@@ -154,7 +161,7 @@ def _store_company(engine: Engine) -> None:
         "run_company",
         """
         SELECT r.query_no, MAX(o.results) AS results, COUNT(*) AS failures, COUNT(DISTINCT g.package_no) AS packages,
-            SUM(CASE WHEN h.failed = 1 THEN 0 ELSE 1 END) AS new_failures
+            SUM(CASE WHEN h.is_failing = 1 THEN 0 ELSE 1 END) AS new_failures
         FROM query_run AS r
         JOIN run_result AS o ON o.run_no = r.run_no
         JOIN query AS q ON q.query_no = r.query_no

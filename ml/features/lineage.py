@@ -46,13 +46,14 @@ def store_tests(engine: Engine) -> None:
 
 
 def store_files(engine: Engine) -> None:
-    """Create ``file_lineage``; the facts and ``path_part`` are there."""
+    """Create ``file_lineage``, and ``change_file``: each path of each run; the facts and ``path_part`` are there."""
     engine.store(
         "change_file",
         """
-        SELECT r.run_no, r.known_us, p.path_no, p.stem, p.suffix_no, MAX(c.added) AS added, MAX(c.deleted) AS deleted
-        FROM changed_files AS c JOIN run AS r ON r.run_id = c.run_id JOIN path_part AS p ON p.path = c.path
-        GROUP BY r.run_no, r.known_us, p.path_no, p.stem, p.suffix_no
+        SELECT c.run_no, c.known_us, p.path_no, p.stem, p.suffix_no, p.folder_no, c.added, c.deleted
+        FROM (SELECT r.run_no, r.known_us, c.path, MAX(c.added) AS added, MAX(c.deleted) AS deleted
+              FROM changed AS c JOIN run AS r ON r.run_id = c.run_id GROUP BY r.run_no, r.known_us, c.path) AS c
+        JOIN path_part AS p ON p.path = c.path
         """,
     )
     first = "SELECT *, MIN(known_us) OVER (PARTITION BY path_no) AS first_us FROM change_file"

@@ -5,6 +5,7 @@ Works on each distinct name once, before any query; nothing here depends on time
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -40,9 +41,14 @@ DOCS_SUFFIXES = _words_of("md rst txt adoc html css svg png jpg")
 
 def words(name: str) -> frozenset[str]:
     """Meaningful words of a name, in lower case: split at signs and at changes of case; at most `MAX_WORDS`."""
-    found = (word.lower() for word in WORD.findall(name))
-    kept = [word for word in found if len(word) > 1 and not word.isdigit() and word not in EMPTY_WORDS]
-    return frozenset(sorted(set(kept))[:MAX_WORDS])
+    found = frozenset().union(*map(_words_in, name.replace(".", "/").split("/")))
+    return frozenset(sorted(found)[:MAX_WORDS]) if len(found) > MAX_WORDS else found
+
+
+@lru_cache(65_536)  # folders and packages have many names in them
+def _words_in(part: str) -> frozenset[str]:
+    found = {word.lower() for word in WORD.findall(part)}
+    return frozenset(word for word in found - EMPTY_WORDS if len(word) > 1 and not word.isdigit())
 
 
 def subject(name: str) -> str:

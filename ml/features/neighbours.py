@@ -5,78 +5,98 @@ too short a history to tell. Every state is summed over whole runs: a run of the
 All features are null until the group has a known run.
 """
 
-from ml.features.assembly import Part
-from ml.features.queries import Engine
-from ml.features.test_history import store_failures_by
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml.features.sequences import Numbers, Values, latest, rate, starts, total, without
+from ml.features.test_history import Executions
 
 PRIOR_RUNS = 2
+LAST_RUNS = 10
 GROUPS = {"test": "lineage_test_no", "package": "package_no", "variant": "variant_no"}
 
 
-def _part(name: str, key: str, **more: str) -> Part:
-    rates = {
-        f"{name}_last_failure_rate": "n.failures / CAST(n.results AS DOUBLE)",
-        f"{name}_failure_rate_last_10_runs": "n.failures_10 / CAST(n.results_10 AS DOUBLE)",
+@dataclass(frozen=True)
+class GroupRuns:
+    """Runs of each group, those of a group together and in the order of becoming known, with totals before each.
+
+    Attributes:
+        done: All executions.
+        codes: `Moments.codes` of group and place; ascending, none twice.
+        start: Where the group starts.
+        results, failures, new_failures, recoveries: Totals over all groups before each run, and after the last.
+    """
+
+    done: Executions
+    codes: Numbers
+    start: Numbers
+    results: Numbers
+    failures: Numbers
+    new_failures: Numbers
+    recoveries: Numbers
+
+    @classmethod
+    def of(cls, done: Executions, group: Numbers) -> "GroupRuns":
+        """Runs of the groups that the executions belong to."""
+        codes = done.moments.codes(group, done.place)
+        order = np.argsort(codes)
+        codes = codes[order]
+        first = np.flatnonzero(np.diff(codes, prepend=-1))
+        ends = np.append(first, len(codes))
+        counted = (done.failed, done.is_flip & done.failed, done.is_flip & (1 - done.failed))
+        totals = (total(values[order])[ends] for values in counted)
+        return cls(done, codes[first], starts(done.moments.groups(codes[first])), ends, *totals)
+
+    def features(self, name: str, group: Numbers, before: Numbers) -> dict[str, Values]:
+        """What each question (its group, and how many runs it may know) is told."""
+        codes = self.done.moments.codes
+        found = latest(self.codes, codes(group, 0), codes(group, before))
+        at = np.maximum(found, 0)
+        lately = np.maximum(at + 1 - LAST_RUNS, self.start[at])
+        results, failures = self.results, self.failures
+        told = {
+            f"{name}_last_failure_rate": rate(failures[at + 1] - failures[at], results[at + 1] - results[at]),
+            f"{name}_failure_rate_last_10_runs": rate(
+                failures[at + 1] - failures[lately], results[at + 1] - results[lately]
+            ),
+        }
+        if name == "test":
+            told["variants_count"] = results[at + 1] - results[at]
+        else:
+            told[f"{name}_new_failures_count"] = self.new_failures[at + 1] - self.new_failures[at]
+        if name == "variant":
+            told["variant_recoveries_count"] = self.recoveries[at + 1] - self.recoveries[at]
+        unknown = np.flatnonzero(found < 0)
+        return {feature: without(values, unknown) for feature, values in told.items()}
+
+
+def group_runs(done: Executions, series: Mapping[str, Numbers]) -> dict[str, GroupRuns]:
+    """The runs of each kind of group.
+
+    Args:
+        done: All executions.
+        series: test_no, package_no and variant_no by series_no - 1.
+    """
+    of_series = done.series_no - 1
+    groups = {
+        "test": series["test_no"][done.lineage_no - 1],
+        "package": series["package_no"][of_series],
+        "variant": series["variant_no"][of_series],
     }
-    return Part(key=key, source=f"{name}_before AS n", at="n", columns={**rates, **more})
+    return {name: GroupRuns.of(done, group) for name, group in groups.items()}
 
 
-PARTS = (
-    _part("test", "lineage_test_no", variants_count="n.results"),
-    _part("package", "package_no", package_new_failures_count="n.new_failures"),
-    _part(
-        "variant", "variant_no", variant_new_failures_count="n.new_failures", variant_recoveries_count="n.recoveries"
-    ),
-    Part(
-        key="series_no",
-        source="author_failure_before AS n JOIN run_context AS c ON c.query_no = n.query_no",
-        at="n",
-        columns={"author_cofailure_rate": f"n.failures / CAST(c.author_runs_count + {PRIOR_RUNS} AS DOUBLE)"},
-        absent="CASE WHEN c.author_runs_count IS NOT NULL THEN 0 END",
-    ),
-)
-
-
-def prepare(engine: Engine) -> None:
-    """Create the tables that `PARTS` name."""
-    engine.store(
-        "placed",
-        """
-        SELECT n.run_no, n.known_us, t.test_no AS lineage_test_no, s.variant_no, g.package_no, n.failed,
-            COALESCE(n.new_failure, 0) AS new_failure, COALESCE(n.recovery, 0) AS recovery
-        FROM numbered AS n JOIN series AS s ON s.series_no = n.series_no JOIN series AS t ON t.series_no = n.lineage_no
-        JOIN test_package AS g ON g.test_no = s.test_no
-        """,
-    )
+def features(groups: Mapping[str, GroupRuns], rows: Mapping[str, Numbers]) -> dict[str, Values]:
+    """Name to value of each row asked for."""
+    found: dict[str, Values] = {}
     for name, key in GROUPS.items():
-        _store_group(engine, name, key)
-    store_failures_by(engine, "author", "author_id", among="NOT r.is_outage")
+        found |= groups[name].features(name, rows[key], rows["before"])
+    return found
 
 
-def _store_group(engine: Engine, name: str, key: str) -> None:
-    """``<name>_before``: results, failures, new failures and recoveries of the group in its latest runs."""
-    order = f"PARTITION BY {key} ORDER BY known_us, run_no"
-    last_10 = f"({order} ROWS BETWEEN 9 PRECEDING AND CURRENT ROW)"
-    engine.store(
-        "group_run",
-        f"""
-        SELECT * FROM (
-            SELECT *, SUM(results) OVER {last_10} AS results_10, SUM(failures) OVER {last_10} AS failures_10,
-                COALESCE(LEAD(known_us) OVER ({order}) > known_us, TRUE) AS is_latest
-            FROM (SELECT {key}, run_no, known_us, COUNT(*) AS results, SUM(failed) AS failures,
-                      SUM(new_failure) AS new_failures, SUM(recovery) AS recoveries
-                  FROM placed GROUP BY {key}, run_no, known_us))
-        WHERE is_latest
-        """,
-    )
-    asked = {"test": "t.test_no AS lineage_test_no", "package": "g.package_no", "variant": "q.variant_no"}[name]
-    engine.store(
-        "group_key",
-        f"SELECT DISTINCT q.query_no, q.at_us, {asked} FROM query AS q "
-        "JOIN series AS t ON t.series_no = q.lineage_no JOIN test_package AS g ON g.test_no = q.test_no",
-    )
-    engine.store(
-        f"{name}_before",
-        f"SELECT q.query_no, q.{key}, f.results, f.failures, f.new_failures, f.recoveries, f.results_10, f.failures_10 "
-        f"FROM {engine.latest_before('group_run', 'group_key', [key])}",
-    )
+def author_rate(failures: Numbers, shared: Mapping[str, Values]) -> Values:
+    """Failures of the test in runs of the author, by these runs; NaN without an author."""
+    found: Values = failures / (shared["author_runs_count"] + PRIOR_RUNS)
+    return found

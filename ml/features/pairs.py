@@ -5,19 +5,19 @@ Features of files are null where no changed file is known, those of the title wh
 shared.
 """
 
+import pandas as pd
 import pyarrow as pa
 
 from ml.features import names
 from ml.features.assembly import Part
 from ml.features.queries import Engine
+from ml.features.sequences import Numbers, Values
 
 COMMON_WORD_SHARE = 0.2
 SIMILAR = 0.25
-PRIOR_TOUCHES = 2
 MICRO = 1_000_000
 # Of BM25: how fast a repeated word saturates, and how much long names are held back.
 SATURATION, LENGTH_SHARE = 1.2, 0.75
-KINDS = {"file": "file_no", "folder": "folder_no", "suffix": "suffix_no"}
 
 
 # A known change without a row shares nothing; a change without known files, or without a title, says nothing.
@@ -38,11 +38,12 @@ NAME_PARTS = (
         name_similarity_rate="p.similarity",
     ),
     _pairs("pair_module", "test_no", module_overlap_rate="p.overlap"),
-    Part(
-        key="package_no",
-        source="package_distance AS p",
-        at="p",
-        columns={"tree_distance_count": "p.distance", "package_overlap_rate": "p.overlap"},
+    _pairs("pair_package", "package_no", package_depth="p.depth"),
+    _pairs(
+        "pair_package",
+        "package_no",
+        "(SELECT MIN(d.depths) FROM change_depth AS d WHERE d.query_no = c.query_no)",
+        package_lead="p.lead",
     ),
 )
 PARTS = (
@@ -57,31 +58,18 @@ PARTS = (
     ),
     _pairs("title_words", "test_no", UNTOLD, title_words_relevance=f"p.relevance / {MICRO}e0"),
     _pairs("title_names", "test_no", UNTOLD, title_names_test="p.is_named"),
-    _pairs(
-        "cofailure_file",
-        "lineage_no",
-        cofailure_file_rate="p.rate",
-        cofailure_mean_rate="p.mean_rate",
-        cofailure_count="p.failures",
-    ),
-    _pairs("cofailure_folder", "lineage_no", cofailure_folder_rate="p.rate"),
-    _pairs("cofailure_suffix", "lineage_no", cofailure_suffix_rate="p.rate"),
-    *(
-        Part(
-            key="lineage_no",
-            source=f"cofailure_{kind} AS p",
-            at="p",
-            columns={f"since_cofailure_{kind}_s": "p.since_us / 1e6"},
-        )
-        for kind in ("file", "folder")
-    ),
 )
 
 
-def register_paths(engine: Engine) -> None:
-    """Create ``path_part`` and the word and prefix tables of every path that the history or a query names."""
-    paths = engine.fetch("SELECT DISTINCT path FROM changed_files UNION SELECT DISTINCT path FROM query_file")["path"]
-    parts = names.path_parts(paths)
+def tree_features(depth: Values, lead: Values, depths: Numbers) -> dict[str, Values]:
+    """How far a test's package, `depths` folders deep, is from the change, of what `NAME_PARTS` tell."""
+    return {"tree_distance_count": depths + lead, "package_overlap_rate": depth / depths}
+
+
+def register_paths(engine: Engine, given: pd.DataFrame | None) -> None:
+    """Create ``path_part`` and the word and prefix tables of every path in ``changed`` or in the `given` files."""
+    paths = engine.fetch("SELECT DISTINCT path FROM changed")["path"]
+    parts = names.path_parts([*paths, *([] if given is None else given["path"])])
     engine.register_frame("path_part", parts)
     numbered = dict(zip(parts["path_no"].to_pylist(), parts["path"].to_pylist(), strict=True))
     engine.register_frame("path_word", names.word_table("path_no", numbered))
@@ -132,8 +120,6 @@ def prepare(engine: Engine) -> None:
     _store_word_pairs(engine, "pair_words", "touched_file AS f JOIN path_word AS w ON w.path_no = f.path_no")
     _store_word_pairs(engine, "title_words", "query_run AS f JOIN change_word AS w ON w.query_no = f.query_no")
     _store_named_tests(engine)
-    for kind, key in KINDS.items():
-        _store_cofailures(engine, kind, key)
 
 
 def prepare_names(engine: Engine) -> None:
@@ -222,7 +208,7 @@ def _store_word_pairs(engine: Engine, name: str, said: str) -> None:
         "query_word",
         f"""
         SELECT k.query_no, k.word, t.mean_words,
-            CAST(ROUND(LN((t.tests + 1e0) / (k.tests + 1e0)) * {MICRO}) AS BIGINT) AS weight
+            CAST(ROUND(LN((t.tests + 1e0) / (k.tests + 1e0)) * {MICRO}) AS INTEGER) AS weight
         FROM (SELECT q.query_no, q.word, f.tests FROM {engine.latest_before("word_seen", "word_key", ["word"])}) AS k
         JOIN tests_known AS t ON t.query_no = k.query_no
         WHERE k.tests <= {COMMON_WORD_SHARE} * t.tests
@@ -234,7 +220,7 @@ def _store_word_pairs(engine: Engine, name: str, said: str) -> None:
         name,
         f"""
         SELECT q.query_no, w.test_no, COUNT(*) AS shared, SUM(q.weight) AS weight, MAX(a.total) AS total,
-            SUM(CAST(ROUND({relevance}) AS BIGINT)) AS relevance
+            SUM(CAST(ROUND({relevance}) AS INTEGER)) AS relevance
         FROM query_word AS q
         JOIN (SELECT query_no, SUM(weight) AS total FROM query_word GROUP BY query_no) AS a ON a.query_no = q.query_no
         JOIN test_word AS w ON w.word = q.word
@@ -256,7 +242,7 @@ def _store_named_tests(engine: Engine) -> None:
 
 
 def _store_folder_pairs(engine: Engine) -> None:
-    """``package_distance``: deepest shared package, and the way to it; ``pair_module``: share of the module's words.
+    """``pair_package``: deepest shared package, and the way to it; ``pair_module``: share of the module's words.
 
     The way from one package to another leads up to what they share and down again; lead is its length less the depth
     of the test's package, over the nearest changed file that shares anything; ``change_depth`` is that of one that
@@ -273,23 +259,13 @@ def _store_folder_pairs(engine: Engine) -> None:
     engine.store(
         "pair_package",
         """
-        SELECT q.query_no, p.package_no, MAX(p.depth) AS depth, MIN(q.depths - 2 * p.depth) AS lead
+        SELECT q.query_no, p.package_no, MAX(p.depth) AS depth,
+            LEAST(MIN(q.depths - 2 * p.depth), MIN(c.depths)) AS lead
         FROM (SELECT f.query_no, x.prefix, MIN(x.depths) AS depths
               FROM touched_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no GROUP BY f.query_no, x.prefix) AS q
         JOIN package_prefix AS p ON p.prefix = q.prefix
+        JOIN change_depth AS c ON c.query_no = q.query_no
         GROUP BY q.query_no, p.package_no
-        """,
-    )
-    engine.store(
-        "package_distance",
-        """
-        SELECT k.query_no, k.package_no, g.depths + LEAST(COALESCE(p.lead, c.depths), c.depths) AS distance,
-            COALESCE(p.depth, 0) / CAST(g.depths AS DOUBLE) AS overlap
-        FROM (SELECT DISTINCT q.query_no, t.package_no
-              FROM query AS q JOIN test_package AS t ON t.test_no = q.test_no) AS k
-        JOIN change_depth AS c ON c.query_no = k.query_no
-        JOIN (SELECT DISTINCT package_no, depths FROM test_package) AS g ON g.package_no = k.package_no
-        LEFT JOIN pair_package AS p ON p.query_no = k.query_no AND p.package_no = k.package_no
         """,
     )
     engine.store(
@@ -305,54 +281,5 @@ def _store_folder_pairs(engine: Engine) -> None:
         SELECT q.query_no, p.test_no, MAX(p.overlap) AS overlap
         FROM (SELECT DISTINCT query_no, module_no FROM touched_file) AS q
         JOIN module_pair AS p ON p.module_no = q.module_no GROUP BY q.query_no, p.test_no
-        """,
-    )
-
-
-def _store_cofailures(engine: Engine, kind: str, key: str) -> None:
-    """``cofailure_<kind>``: how often the test failed in known runs that touched files like those of the change.
-
-    rate: highest over the change of failures / (touches + `PRIOR_TOUCHES`), counted per file, folder or suffix;
-    since_us: time since the latest of these failures became known.
-    Outages and very large changes are left out.
-    """
-    running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
-    engine.store("touch", f"SELECT DISTINCT run_no, known_us, {key} FROM run_file WHERE is_telling")
-    engine.store(
-        "touches",
-        f"SELECT {key}, known_us, SUM(n) OVER (PARTITION BY {key} {running}) AS n "
-        f"FROM (SELECT {key}, known_us, COUNT(*) AS n FROM touch GROUP BY {key}, known_us)",
-    )
-    engine.store(
-        "failed_touches",
-        f"""
-        SELECT lineage_no, {key}, known_us, SUM(n) OVER (PARTITION BY lineage_no, {key} {running}) AS n
-        FROM (SELECT p.lineage_no, t.{key}, t.known_us, COUNT(*) AS n
-              FROM failure_place AS p JOIN touch AS t ON t.run_no = p.run_no GROUP BY p.lineage_no, t.{key}, t.known_us)
-        """,
-    )
-    engine.store("touch_key", f"SELECT DISTINCT query_no, at_us, {key} FROM touched_file")
-    engine.store(
-        "touches_before",
-        f"SELECT q.query_no, q.at_us, q.{key}, COALESCE(f.n, 0) AS touches "
-        f"FROM {engine.latest_before('touches', 'touch_key', [key])}",
-    )
-    engine.store(
-        "failed_key",
-        f"SELECT t.query_no, t.at_us, t.{key}, t.touches, k.lineage_no FROM touches_before AS t "
-        f"JOIN (SELECT DISTINCT {key}, lineage_no FROM failed_touches) AS k ON k.{key} = t.{key} WHERE t.touches > 0",
-    )
-    engine.store(
-        f"cofailure_{kind}",
-        f"""
-        SELECT c.query_no, c.lineage_no, MAX(c.n / CAST(c.touches + {PRIOR_TOUCHES} AS DOUBLE)) AS rate,
-            SUM(c.n) AS failures, MIN(c.at_us - c.known_us) AS since_us,
-            SUM(c.n) / CAST(MAX(a.touches) + {PRIOR_TOUCHES} AS DOUBLE) AS mean_rate
-        FROM (SELECT q.query_no, q.lineage_no, q.touches, q.at_us, f.n, f.known_us
-              FROM {engine.latest_before("failed_touches", "failed_key", [key, "lineage_no"])}
-              WHERE f.n IS NOT NULL) AS c
-        JOIN (SELECT query_no, SUM(touches) AS touches FROM touches_before GROUP BY query_no) AS a
-            ON a.query_no = c.query_no
-        GROUP BY c.query_no, c.lineage_no
         """,
     )

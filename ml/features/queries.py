@@ -16,6 +16,9 @@ NEXT_RUN = "next"
 class Engine(Protocol):
     """What features need of a query engine; `ml.engine.Engine` is one."""
 
+    def alongside(self) -> "Engine":
+        """The same tables and views for a second thread, which may run statements while the first one does."""
+
     def register_frame(self, name: str, table: pa.Table) -> None:
         """Copy an Arrow table into the temporary table `name`."""
 

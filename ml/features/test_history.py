@@ -2,245 +2,249 @@
 
 A renamed test keeps its history: all is counted per lineage (`ml.features.lineage`).
 
-Form: one running state per execution, numbered by when it became known; each query takes the state after the
-latest execution known strictly before it. Everything that is summed is an integer, so that no result depends on
-the order or on the number of later rows.
+Form: all executions, those of a lineage together and in the order of becoming known, sorted once
+(`ml.features.sequences`). Each query finds the latest one known strictly before it, and every feature is told from
+there by differences of counts.
 """
 
-from ml.features.assembly import Part
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
 from ml.features.lineage import joined
 from ml.features.queries import Engine
+from ml.features.sequences import Moments, Numbers, Values, latest, rate, starts, total, where, without
 
-DAY_US = 86_400_000_000
-BLOCK = {"ewma": 128, "slow_ewma": 512}
+WEEK_US = 7 * 86_400_000_000
 KEEP = {"ewma": 0.8, "slow_ewma": 0.95}
-SCALE = 2.0**60
-
-PARTS = (
-    Part(
-        key="series_no",
-        source="history AS h",
-        at="h",
-        columns={
-            "executions_count": "COALESCE(h.n, 0)",
-            "failures_count": "COALESCE(h.failures, 0)",
-            "failure_rate": "h.failure_rate",
-            "failure_rate_last_5": "h.failure_rate_5",
-            "failure_rate_last_10": "h.failure_rate_10",
-            "failure_rate_last_30": "h.failure_rate_30",
-            "ewma_failure_rate": "h.ewma",
-            "slow_ewma_failure_rate": "h.slow_ewma",
-            "is_failing": "h.failed",
-            "failures_in_a_row_count": "CASE WHEN h.failed = 1 THEN h.streak ELSE 0 END",
-            "executions_since_failure_count": "h.n - h.failure_n",
-            "since_failure_s": "(h.at_us - h.failure_us) / 1e6",
-            "since_execution_s": "(h.at_us - h.known_us) / 1e6",
-            "age_s": "(h.at_us - h.first_us) / 1e6",
-            "flip_rate_last_20": "h.flip_rate_20",
-            "new_failure_rate": "h.new_failure_rate",
-            "new_failure_rate_last_30": "h.new_failure_rate_30",
-            "recovery_rate": "h.recovery_rate",
-            "executions_since_new_failure_count": "h.n - h.failure_n + h.streak - 1",
-            "executions_7d": "COALESCE(h.n, 0) - COALESCE(h.n_before_7d, 0)",
-            "failures_7d": "COALESCE(h.failures, 0) - COALESCE(h.failures_before_7d, 0)",
-            "mean_duration_s": "h.mean_duration_ms / 1e3",
-            "last_duration_s": "h.duration_ms / 1e3",
-            "duration_deviation_s": "(h.duration_ms - h.mean_duration_ms) / 1e3",
-        },
-    ),
+# What is 0 for a test without a known execution; all else of it is unknown.
+ZERO_AT_FIRST = (
+    "executions_count",
+    "failures_count",
+    "failures_in_a_row_count",
+    "ewma_failure_rate",
+    "slow_ewma_failure_rate",
+    "executions_7d",
+    "failures_7d",
 )
-
-
-def prepare(engine: Engine) -> None:
-    """Create ``history`` (a row per query, with the state it may see) and ``failure`` (a row per failed execution)."""
-    _store_states(engine)
-    _store_failures(engine)
-    _store_history(engine)
-
-
-def _store_states(engine: Engine) -> None:
-    """``state``: what each execution leaves behind, numbered n = 1, 2, ... in the order of becoming known.
-
-    Counts without a running sum: a row's number among the rows of its series with the same outcome, which only needs
-    a sort. ``failures`` and ``flips`` (changes of outcome) are counted so, windows are differences of them, and as
-    flips take turns, new failures less recoveries are the last outcome less the first.
+COLUMNS = """
+    SELECT e.series_no, e.run_no, COALESCE(l.lineage_no, e.series_no) AS lineage_no, e.failed,
+        CAST(ROUND(e.duration_s * 1000) AS BIGINT) AS duration_ms
     """
-    order = "PARTITION BY lineage_no ORDER BY known_us, run_no, series_no"
-    engine.store(
-        "numbered",
-        f"""
-        SELECT *, CASE WHEN previous = 0 THEN failed END AS new_failure,
-            CASE WHEN previous = 1 THEN 1 - failed END AS recovery,
-            CASE WHEN failed = 1 THEN nth ELSE n - nth END AS failures
-        FROM (
-            SELECT lineage_no, series_no, run_no, known_us, failed, duration_ms,
-                CAST(ROW_NUMBER() OVER ({order}) AS INTEGER) AS n,
-                CAST(ROW_NUMBER() OVER (PARTITION BY lineage_no, failed ORDER BY known_us, run_no, series_no)
-                    AS INTEGER) AS nth,
-                LAG(failed) OVER ({order}) AS previous,
-                COALESCE(LEAD(known_us) OVER ({order}) > known_us, TRUE) AS is_latest,
-                FIRST_VALUE(known_us) OVER ({order}) AS first_us, FIRST_VALUE(failed) OVER ({order}) AS first_failed,
-                AVG(duration_ms) OVER ({order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS mean_duration_ms
-            FROM (SELECT e.*, COALESCE(l.lineage_no, e.series_no) AS lineage_no
-                  FROM execution AS e {joined("test_lineage", "series_no", "e.series_no", "e.known_us")}))
-        """,
+
+
+@dataclass(frozen=True)
+class Executions:
+    """All executions, ordered by lineage, then by place in the order of becoming known, then by series.
+
+    Attributes:
+        moments: When runs became known.
+        codes: `Moments.codes` of lineage and place.
+        lineage_no, series_no, run_no, place: Of each execution.
+        start: Where its lineage starts.
+        failed: 0 or 1.
+        is_flip: Whether the execution before it ended otherwise.
+        duration_ms: NaN where unknown.
+    """
+
+    moments: Moments
+    codes: Numbers
+    lineage_no: Numbers
+    series_no: Numbers
+    run_no: Numbers
+    place: Numbers
+    start: Numbers
+    failed: Numbers
+    is_flip: Numbers
+    duration_ms: Values
+
+
+def executions(engine: Engine) -> Executions:
+    """Sort them; and create ``failure_place``, a row per failed one, for what is told of failures alone.
+
+    Its columns: lineage_no, series_no, run_no, known_us, n (1, 2, ... among all executions of the lineage), previous
+    (outcome of the execution before), next_failed and next_us (outcome of the next one, and when it was known); null
+    where there is none.
+    """
+    found = _sorted(engine, Moments.of(engine))
+    at = np.flatnonzero(found.failed)
+    has_next = np.zeros(len(found.codes), bool)
+    has_next[:-1] = found.lineage_no[1:] == found.lineage_no[:-1]
+    after = np.minimum(at + 1, len(found.codes) - 1)
+    known_us = found.moments.known_us[found.place]
+    columns = {
+        **{name: pa.array(getattr(found, name)[at], pa.int32()) for name in ("lineage_no", "series_no", "run_no")},
+        "known_us": pa.array(known_us[at], pa.int64()),
+        "n": pa.array(at + 1 - found.start[at], pa.int64()),
+        "previous": pa.array(1 - found.is_flip[at], pa.int32(), mask=found.start[at] == at),
+        "next_failed": pa.array(found.failed[after], pa.int32(), mask=~has_next[at]),
+        "next_us": pa.array(known_us[after], pa.int64(), mask=~has_next[at]),
+    }
+    engine.register_frame("failure_place", pa.table(columns))
+    return found
+
+
+def _sorted(engine: Engine, moments: Moments) -> Executions:
+    found = engine.fetch(
+        f"{COLUMNS} FROM execution AS e {joined('test_lineage', 'series_no', 'e.series_no', 'e.known_us')}"
     )
-    flip = "CASE WHEN failed <> previous THEN 1 ELSE 0 END"
-    engine.store(
-        "flipped",
-        f"""
-        SELECT lineage_no, n, failed, failures, first_failed, CASE WHEN is_flip = 1 THEN nth ELSE n - nth END AS flips
-        FROM (SELECT *, CAST(ROW_NUMBER() OVER (PARTITION BY lineage_no, is_flip ORDER BY n) AS INTEGER) AS nth
-              FROM (SELECT lineage_no, n, failed, failures, first_failed, {flip} AS is_flip FROM numbered))
-        """,
-    )
-    ago = "OVER (PARTITION BY lineage_no ORDER BY n)"
-    engine.store(
-        "rates",
-        f"""
-        SELECT lineage_no, n, {_rate("failures", "n")} AS failure_rate,
-            {_rate("failures - failures_5", "LEAST(n, 5)")} AS failure_rate_5,
-            {_rate("failures - failures_10", "LEAST(n, 10)")} AS failure_rate_10,
-            {_rate("failures - failures_30", "LEAST(n, 30)")} AS failure_rate_30,
-            {_rate("flips - flips_20", "LEAST(n - 1, 20)")} AS flip_rate_20,
-            {_rate("new_failures", "passes")} AS new_failure_rate,
-            {_rate("new_failures - new_failures_30", "passes - passes_30")} AS new_failure_rate_30,
-            {_rate("flips - new_failures", "failures - failed")} AS recovery_rate
-        FROM (
-            SELECT *, {_new_failures("flips", "failed")} AS new_failures, n - 1 - failures + failed AS passes,
-                CASE WHEN n > 30 THEN {_new_failures("flips_30", "failed_30")} ELSE 0 END AS new_failures_30,
-                CASE WHEN n > 30 THEN n - 31 - failures_30 + failed_30 ELSE 0 END AS passes_30
-            FROM (
-                SELECT *, LAG(failures, 5, 0) {ago} AS failures_5, LAG(failures, 10, 0) {ago} AS failures_10,
-                    LAG(failures, 30, 0) {ago} AS failures_30, LAG(flips, 20, 0) {ago} AS flips_20,
-                    LAG(flips, 30, 0) {ago} AS flips_30, LAG(failed, 30, 0) {ago} AS failed_30
-                FROM flipped))
-        """,
+    place = moments.place[found["run_no"].to_numpy() - 1]
+    codes = moments.codes(found["lineage_no"].to_numpy(), place)
+    order = np.argsort(codes)
+    ordered = codes[order]
+    if (ordered[1:] == ordered[:-1]).any():  # a test that ran under its old and its new name
+        order = np.lexsort((found["series_no"].to_numpy(), codes))
+    lineage_no, failed = found["lineage_no"].to_numpy()[order], found["failed"].to_numpy(np.int8)[order]
+    start = starts(lineage_no)
+    is_flip = np.zeros(len(order), np.int8)
+    is_flip[1:] = (failed[1:] != failed[:-1]) & (start[1:] != np.arange(1, len(order)))
+    return Executions(
+        moments,
+        ordered,
+        lineage_no,
+        found["series_no"].to_numpy()[order],
+        found["run_no"].to_numpy()[order],
+        place[order],
+        start,
+        failed,
+        is_flip,
+        found["duration_ms"].to_numpy(np.float64, na_value=np.nan)[order],
     )
 
 
-def _rate(part: str, whole: str) -> str:
-    return f"({part}) / CAST(NULLIF({whole}, 0) AS DOUBLE)"
+def features(done: Executions, rows: Mapping[str, Numbers]) -> dict[str, Values]:
+    """Name to value of each row asked for (lineage_no, at_us), NaN or 0 where its test has no known execution."""
+    before, week_ago = (_latest(done, rows["lineage_no"], rows["at_us"] - back) for back in (0, WEEK_US))
+    told = _told(done, np.maximum(before, 0), week_ago, rows["at_us"])
+    unknown = np.flatnonzero(before < 0)
+    return {name: without(values, unknown, 0 if name in ZERO_AT_FIRST else np.nan) for name, values in told.items()}
 
 
-def _new_failures(flips: str, failed: str) -> str:
-    """How many of the flips so far were failures; the sum is even, so halving it is exact."""
-    return f"CAST(({flips} + {failed} - first_failed) / 2 AS INTEGER)"
+def _latest(done: Executions, lineage_no: Numbers, at_us: Numbers) -> Numbers:
+    codes = done.moments.codes
+    return latest(done.codes, codes(lineage_no, 0), codes(lineage_no, done.moments.before(at_us)))
 
 
-def _store_history(engine: Engine) -> None:
-    """Which state a query may see is found with numbers alone; only then the state is joined."""
-    latest = "(SELECT lineage_no, known_us, n FROM numbered WHERE is_latest)"
-    engine.store("query_7d", f"SELECT query_no, series_no, lineage_no, at_us - {7 * DAY_US} AS at_us FROM query")
-    for name, queries in (("before", "query"), ("before_7d", "query_7d")):
-        engine.store(
-            name,
-            "SELECT q.query_no, q.series_no, q.lineage_no, f.n "
-            f"FROM {engine.latest_before(latest, queries, ['lineage_no'])}",
+def _told(done: Executions, at: Numbers, week_ago: Numbers, at_us: Numbers) -> dict[str, Values]:
+    """What the executions up to and with `at` tell; `week_ago` is -1 where the test had none then."""
+    failures, flips = total(done.failed), total(done.is_flip)
+    start = done.start[at]
+    count, failed = at + 1 - start, failures[at + 1] - failures[start]
+    week_start = np.where(week_ago < 0, start, week_ago + 1)
+    known_us = done.moments.known_us[done.place]
+    return {
+        "executions_count": count,
+        "failures_count": failed,
+        "failure_rate": rate(failed, count),
+        **{f"failure_rate_last_{back}": _rate_since(failures, at, start, back) for back in (5, 10, 30)},
+        "is_failing": done.failed[at],
+        "flip_rate_last_20": rate(flips[at + 1] - flips[np.maximum(at - 19, start)], np.minimum(count - 1, 20)),
+        **_changes(done, failures, at),
+        **_last_failure(done, failures, at, at_us),
+        "since_execution_s": (at_us - known_us[at]) / 1e6,
+        "age_s": (at_us - known_us[start]) / 1e6,
+        "executions_7d": at + 1 - week_start,
+        "failures_7d": failures[at + 1] - failures[week_start],
+        **_durations(done, at),
+    }
+
+
+def _rate_since(failures: Numbers, at: Numbers, start: Numbers, back: int) -> Values:
+    first = np.maximum(at + 1 - back, start)
+    return rate(failures[at + 1] - failures[first], at + 1 - first)
+
+
+def _changes(done: Executions, failures: Numbers, at: Numbers) -> dict[str, Values]:
+    """How often a failure came after a pass, ever and lately, and a pass after a failure."""
+    new, recovered = total(done.is_flip & done.failed), total(done.is_flip & (1 - done.failed))
+    start = done.start[at]
+    failed, start_30 = failures[at] - failures[start], np.maximum(at - 30, start)
+    passes_30 = at - start_30 - (failures[at] - failures[start_30])
+    return {
+        "new_failure_rate": rate(new[at + 1] - new[start], at - start - failed),
+        "new_failure_rate_last_30": rate(new[at + 1] - new[np.maximum(at - 29, start)], passes_30),
+        "recovery_rate": rate(recovered[at + 1] - recovered[start], failed),
+    }
+
+
+def _last_failure(done: Executions, failures: Numbers, at: Numbers, at_us: Numbers) -> dict[str, Values]:
+    """How long ago it was, how many it ended in a row, and both averages, which only decay after it."""
+    has = failures[at + 1] > failures[done.start[at]]
+    place = np.flatnonzero(done.failed)
+    nth = failures[at + 1][has] - 1
+    last = place[nth]
+    same_since = np.maximum.accumulate(np.where(done.is_flip, np.arange(len(done.start)), done.start))
+    streak, ago = last + 1 - same_since[last], at[has] - last
+    found = {
+        "failures_in_a_row_count": np.where(done.failed[at], at + 1 - same_since[at], 0),
+        "executions_since_failure_count": where(has, ago),
+        "executions_since_new_failure_count": where(has, ago + streak - 1),
+        "since_failure_s": where(has, (at_us[has] - done.moments.known_us[done.place[last]]) / 1e6),
+    }
+    for name, keep in KEEP.items():
+        level = _levels(keep, place, done.start[place])[nth] * keep**ago
+        found[f"{name}_failure_rate"] = where(has, level, 0.0)
+    return found
+
+
+def _levels(keep: float, place: Numbers, start: Numbers) -> Values:
+    """The moving average s <- keep s + (1 - keep) failed right after each failure; step by step, so in one order."""
+    gaps = np.diff(place, prepend=0)
+    kept = np.where(np.diff(start, prepend=-1) == 0, keep**gaps, 0.0)
+    level, found = 0.0, []
+    for share in kept.tolist():
+        level = level * share + (1 - keep)
+        found.append(level)
+    return np.array(found, np.float64)
+
+
+def _durations(done: Executions, at: Numbers) -> dict[str, Values]:
+    known = ~np.isnan(done.duration_ms)
+    count, sums = total(known), total(np.where(known, done.duration_ms, 0).astype(np.int64))
+    start = done.start[at]
+    mean = rate(sums[at + 1] - sums[start], count[at + 1] - count[start])
+    last = done.duration_ms[at]
+    return {"mean_duration_s": mean / 1e3, "last_duration_s": last / 1e3, "duration_deviation_s": (last - mean) / 1e3}
+
+
+@dataclass(frozen=True)
+class FailuresBy:
+    """Failures of each test in the runs of one change, author, ..., in the order of becoming known.
+
+    Attributes:
+        done: All executions.
+        codes: `Moments.codes` of key and lineage, and place; ascending.
+        asked: Number of the key of each run asked for, by query_no - 1; -1 without one.
+    """
+
+    done: Executions
+    codes: Numbers
+    asked: Numbers
+
+    @classmethod
+    def of(cls, engine: Engine, done: Executions, key: str, among: str = "TRUE") -> "FailuresBy":
+        """Of runs with the same `key`, a column of ``run_result`` and ``query_run``; `among` is said of the former."""
+        runs = engine.fetch(
+            f"SELECT CASE WHEN {among} THEN o.{key} END AS text FROM run AS r "
+            "LEFT JOIN run_result AS o ON o.run_no = r.run_no ORDER BY r.run_no"
         )
-    averages = ", ".join(f"COALESCE(l.{name} * POWER({keep}, s.n - l.n), 0) AS {name}" for name, keep in KEEP.items())
-    engine.store(
-        "history",
-        f"""
-        SELECT b.query_no, b.series_no, q.at_us, s.known_us, s.failed, s.duration_ms, s.n, s.first_us, s.failures,
-            s.mean_duration_ms, r.failure_rate, r.failure_rate_5, r.failure_rate_10, r.failure_rate_30,
-            r.flip_rate_20, r.new_failure_rate, r.new_failure_rate_30, r.recovery_rate, w.n AS n_before_7d,
-            w.failures AS failures_before_7d, l.n AS failure_n, l.known_us AS failure_us, l.streak, {averages}
-        FROM before AS b
-        JOIN query_run AS q ON q.query_no = b.query_no
-        LEFT JOIN numbered AS s ON s.lineage_no = b.lineage_no AND s.n = b.n
-        LEFT JOIN rates AS r ON r.lineage_no = b.lineage_no AND r.n = b.n
-        JOIN before_7d AS d ON d.query_no = b.query_no AND d.series_no = b.series_no
-        LEFT JOIN numbered AS w ON w.lineage_no = d.lineage_no AND w.n = d.n
-        LEFT JOIN failure AS l ON l.lineage_no = s.lineage_no AND l.nth = s.failures
-        """,
-    )
+        asked = engine.fetch(f"SELECT {key} AS text FROM query_run ORDER BY query_no")
+        numbers, _ = pd.factorize(pd.concat([runs["text"], asked["text"]]))
+        keys = numbers[done.run_no - 1]
+        at = np.flatnonzero((done.failed == 1) & (keys >= 0))
+        pairs = _pair(done, keys[at], done.lineage_no[at])
+        return cls(done, np.sort(done.moments.codes(pairs, done.place[at])), numbers[len(runs) :])
+
+    def before(self, rows: Mapping[str, Numbers]) -> Numbers:
+        """How many each row may know of; 0 without a key."""
+        codes, pairs = self.done.moments.codes, _pair(self.done, self.asked[rows["query_no"] - 1], rows["lineage_no"])
+        found = latest(self.codes, codes(pairs, 0), codes(pairs, rows["before"]))
+        nth = np.arange(len(self.codes)) + 1 - starts(self.done.moments.groups(self.codes))
+        return np.append(nth, 0)[found]
 
 
-def _store_failures(engine: Engine) -> None:
-    """Failed executions with their streak and both moving averages right after them.
-
-    An average s <- keep s + (1 - keep) failed only decays between failures, so it is kept at failures alone. Powers of
-    keep overflow over long histories: sums are taken inside blocks of executions, in fixed point, plus what the
-    block before leaves; what older blocks leave is below 1e-11.
-    """
-    engine.store(
-        "failure_place",
-        "SELECT lineage_no, run_no, known_us, n, failures AS nth, "
-        "ROW_NUMBER() OVER (PARTITION BY lineage_no, n - failures ORDER BY n) AS streak FROM numbered WHERE failed = 1",
-    )
-    for name in KEEP:
-        engine.store(f"failure_{name}", _block_sums(name))
-        engine.store(
-            f"block_{name}",
-            f"SELECT lineage_no, block, MAX(total) AS total FROM failure_{name} GROUP BY lineage_no, block",
-        )
-    engine.store(
-        "failure",
-        f"""
-        SELECT p.*, {", ".join(_average(name, f"f_{name}", f"b_{name}") for name in KEEP)}
-        FROM failure_place AS p {" ".join(_average_joins(name) for name in KEEP)}
-        """,
-    )
-
-
-def _block_sums(name: str) -> str:
-    place = f"MOD(n - 1, {BLOCK[name]})"
-    weight = f"CAST(POWER({1 / KEEP[name]!r}, place) * {SCALE!r} AS DECIMAL(38, 0))"
-    return f"""
-        SELECT lineage_no, n, block, place, SUM({weight})
-            OVER (PARTITION BY lineage_no, block ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total
-        FROM (SELECT lineage_no, n, {place} AS place, (n - 1 - {place}) / {BLOCK[name]} AS block FROM failure_place)
-        """
-
-
-def _average_joins(name: str) -> str:
-    return (
-        f"JOIN failure_{name} AS f_{name} ON f_{name}.lineage_no = p.lineage_no AND f_{name}.n = p.n "
-        f"LEFT JOIN block_{name} AS b_{name} ON b_{name}.lineage_no = p.lineage_no "
-        f"AND b_{name}.block = f_{name}.block - 1 "
-    )
-
-
-def _average(name: str, own: str, before: str) -> str:
-    keep, scale = KEEP[name], (1 - KEEP[name]) / SCALE
-    return (
-        f"{scale!r} * (POWER({keep}, {own}.place) * CAST({own}.total AS DOUBLE) + "
-        f"COALESCE(POWER({keep}, {own}.place + {BLOCK[name]}) * CAST({before}.total AS DOUBLE), 0)) AS {name}"
-    )
-
-
-def store_failures_by(engine: Engine, name: str, key: str, among: str = "TRUE") -> None:
-    """``<name>_failure_before``: failures of a test in known runs with the same `key`; only where there are some.
-
-    Args:
-        engine: With the tables of `facts` and of this module.
-        name: What the key stands for; leads the names of the tables.
-        key: Column of ``run_result`` and ``query_run``; runs without one are left out.
-        among: Condition on the runs ``r`` (``run_result``) whose failures count.
-    """
-    engine.store(
-        f"{name}_failure",
-        f"""
-        SELECT {key}, lineage_no, known_us, SUM(failures) OVER (PARTITION BY {key}, lineage_no ORDER BY known_us
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS failures
-        FROM (SELECT r.{key}, p.lineage_no, p.known_us, COUNT(*) AS failures
-              FROM failure_place AS p JOIN run_result AS r ON r.run_no = p.run_no
-              WHERE r.{key} IS NOT NULL AND {among} GROUP BY r.{key}, p.lineage_no, p.known_us)
-        """,
-    )
-    engine.store(
-        f"{name}_query",
-        f"""
-        SELECT q.query_no, q.at_us, q.series_no, q.lineage_no, r.{key}
-        FROM query AS q JOIN query_run AS r ON r.query_no = q.query_no
-        JOIN (SELECT DISTINCT {key}, lineage_no FROM {name}_failure) AS k
-            ON k.{key} = r.{key} AND k.lineage_no = q.lineage_no
-        """,
-    )
-    engine.store(
-        f"{name}_failure_before",
-        "SELECT q.query_no, q.series_no, f.failures "
-        f"FROM {engine.latest_before(f'{name}_failure', f'{name}_query', [key, 'lineage_no'])} "
-        "WHERE f.failures IS NOT NULL",
-    )
+def _pair(done: Executions, key: Numbers, lineage_no: Numbers) -> Numbers:
+    return key.astype(np.int64) * (int(done.series_no.max(initial=0)) + 1) + lineage_no

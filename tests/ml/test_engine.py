@@ -1,5 +1,6 @@
 """The engine reads Delta files as the lake names them, and pairs queries with earlier facts only."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -84,6 +85,19 @@ def test_the_latest_fact_before_a_query_is_strictly_earlier() -> None:
         source = engine.latest_before("facts", "asked", ["k"])
         found = engine.fetch(f"SELECT q.k, q.at_us, f.v FROM {source} ORDER BY q.k, q.at_us")
     assert found["v"].fillna(-1).tolist() == [-1, 1, 3, -1]
+
+
+def test_what_one_thread_stores_the_other_reads_in_utc_too() -> None:
+    with open_engine("duckdb", threads=2) as engine:
+        engine.register_frame("facts", pa.table({"k": [1, 2]}))
+        beside = engine.alongside()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(beside.store, "doubled", "SELECT 2 * k AS k FROM facts").result()
+        engine.register_frame("facts", pa.table({"k": [3]}))
+        assert engine.fetch("SELECT k FROM doubled ORDER BY k")["k"].tolist() == [2, 4]
+        assert beside.fetch("SELECT k, current_setting('TimeZone') AS zone FROM facts").to_numpy().tolist() == [
+            [3, "UTC"]
+        ]
 
 
 def test_an_unknown_engine_is_refused_with_the_right_one() -> None:

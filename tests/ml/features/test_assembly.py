@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from ml.engine import open_engine
-from ml.features.assembly import Part, take
+from ml.features.assembly import Part, absent, take
 
 PART = Part(key="test_no", source="pairs AS p", at="p", columns={"near": "p.near"}, absent="c.otherwise")
 
@@ -17,7 +17,8 @@ def taken(pairs: dict[str, list[int]], test_no: list[int]) -> list[float]:
         types = pa.schema([(name, pa.int64()) for name in ("query_no", "test_no", "near")])
         engine.register_frame("pairs", pa.table(pairs, schema=types))
         engine.register_frame("asked", pa.table({"query_no": [2, 1], "otherwise": pa.array([None, 0], pa.int64())}))
-        return take(engine, PART, rows, "asked AS c")["near"].tolist()
+        otherwise = absent(engine, [PART], "asked AS c")[PART.absent]
+        return take(engine, PART, rows, otherwise)["near"].tolist()
 
 
 @pytest.mark.parametrize("far", [3, 1_000_003])

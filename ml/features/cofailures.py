@@ -1,0 +1,153 @@
+"""How often a test failed in earlier runs that touched files like those of the change: per file, folder and suffix.
+
+rate: highest over the change of failures / (touches + `PRIOR_TOUCHES`), counted per file, folder or suffix;
+since: time since the latest of these failures became known. Outages and very large changes are left out. All are null
+where no changed file is known, and rates and counts 0 where nothing failed together, of which there is no since.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml.features.assembly import Pair, spread
+from ml.features.queries import Engine
+from ml.features.sequences import Moments, Numbers, Values, places, spans, total
+from ml.features.test_history import Executions
+
+PRIOR_TOUCHES = 2
+AT_ONCE = 4_000_000
+KINDS = {"file": "file_no", "folder": "folder_no", "suffix": "suffix_no"}
+COLUMNS = {
+    "file": {
+        "cofailure_file_rate": "rate",
+        "cofailure_mean_rate": "mean_rate",
+        "cofailure_count": "failures",
+        "since_cofailure_file_s": "since_s",
+    },
+    "folder": {"cofailure_folder_rate": "rate", "since_cofailure_folder_s": "since_s"},
+    "suffix": {"cofailure_suffix_rate": "rate"},
+}
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What runs touched, and what failed in them; a thing is a file, folder or suffix.
+
+    Attributes:
+        moments: When runs became known.
+        touches: `Moments.codes` of thing and place, of each touch.
+        failures: `Moments.codes` of thing and test, and place, of each failure of the test where it was touched.
+        firsts: `Moments.codes` of thing and place, of the first failure of each test.
+        first: Where in `failures` that is.
+        tests: How many numbers tests have.
+        query_no, at_us, thing: What the runs asked for touch, ordered by query_no.
+    """
+
+    moments: Moments
+    touches: Numbers
+    failures: Numbers
+    firsts: Numbers
+    first: Numbers
+    tests: int
+    query_no: Numbers
+    at_us: Numbers
+    thing: Numbers
+
+
+def touched(engine: Engine, done: Executions) -> dict[str, Touched]:
+    """Of each kind of thing; the tables of `changes` are there."""
+    return {kind: _touched(engine, done, key) for kind, key in KINDS.items()}
+
+
+def _touched(engine: Engine, done: Executions, key: str) -> Touched:
+    moments, tests = done.moments, int(done.series_no.max(initial=0)) + 1
+    touch = engine.fetch(f"SELECT DISTINCT run_no, {key} AS thing FROM run_file WHERE is_telling ORDER BY run_no")
+    run_no, thing = touch["run_no"].to_numpy(np.int64), touch["thing"].to_numpy(np.int64)
+    failed = np.flatnonzero(done.failed)
+    failed_run = done.run_no[failed]
+    nth, at = spans(np.searchsorted(run_no, failed_run), np.searchsorted(run_no, failed_run, side="right"))
+    pair = thing[at] * tests + done.lineage_no[failed][nth]
+    failures = np.sort(moments.codes(pair, done.place[failed][nth]))
+    first = np.flatnonzero(np.diff(moments.groups(failures), prepend=-1))
+    firsts = moments.codes(moments.groups(failures[first]) // tests, moments.places(failures[first]))
+    order = np.argsort(firsts)
+    asked = engine.fetch(f"SELECT DISTINCT query_no, at_us, {key} AS thing FROM touched_file ORDER BY query_no")
+    return Touched(
+        moments,
+        np.sort(moments.codes(thing, moments.place[run_no - 1])),
+        failures,
+        firsts[order],
+        first[order],
+        tests,
+        *(asked[name].to_numpy(np.int64) for name in ("query_no", "at_us", "thing")),
+    )
+
+
+def features(kinds: Mapping[str, Touched], rows: Mapping[str, Numbers], change: Values) -> dict[str, Values]:
+    """Name to value of each row asked for; `change` is 0 for each run whose changed files are known, else NaN."""
+    found: dict[str, Values] = {}
+    nothing = np.full(len(change), np.nan)
+    asked = (rows["query_no"], rows["lineage_no"])
+    for kind, names in COLUMNS.items():
+        pieces = [_together(kinds[kind], part) for part in _parts(kinds[kind], rows["query_no"])]
+        query_no, lineage_no = (np.concatenate([piece[0][at] for piece in pieces]) for at in (0, 1))
+        values = {name: np.concatenate([piece[1][told] for piece in pieces]) for name, told in names.items()}
+        otherwise = {name: nothing if told == "since_s" else change for name, told in names.items()}
+        found |= spread(values, (query_no, lineage_no), asked, otherwise)
+    return found
+
+
+def _parts(touched: Touched, query_no: Numbers) -> Iterator[slice]:
+    """What the runs of the rows touch, in parts of whole runs with at most some `AT_ONCE` pairs; at least one part."""
+    first, last = (query_no[0], query_no[-1]) if len(query_no) else (0, -1)
+    start, end = np.searchsorted(touched.query_no, [first, last + 1])
+    sums = total(np.subtract(*_tests(touched, slice(0, None))))
+    while True:
+        final = min(max(np.searchsorted(sums, sums[start] + AT_ONCE, side="right") - 2, start), end - 1)
+        stop = np.searchsorted(touched.query_no, touched.query_no[final], side="right") if start < end else start
+        yield slice(start, stop)
+        if stop >= end:
+            return
+        start = stop
+
+
+def _tests(touched: Touched, part: slice) -> tuple[Numbers, Numbers]:
+    """Up to where, and from where, in `firsts` the tests are that failed with each thing before."""
+    codes, thing = touched.moments.codes, touched.thing[part]
+    before = codes(thing, touched.moments.before(touched.at_us[part]))
+    return np.searchsorted(touched.firsts, before), np.searchsorted(touched.firsts, codes(thing, 0))
+
+
+def _together(touched: Touched, part: slice) -> tuple[Pair, dict[str, Values]]:
+    """Each run and test that something of the run's change failed with before, and what is told of them."""
+    moments, query_no, at_us, thing = touched.moments, touched.query_no[part], touched.at_us[part], touched.thing[part]
+    before = moments.before(at_us)
+    touches = places(touched.touches, moments.codes(thing, before)) - places(touched.touches, moments.codes(thing, 0))
+    up_to, since = _tests(touched, part)
+    owner, at = spans(since, up_to)
+    first = touched.first[at]
+    pair = moments.groups(touched.failures[first])
+    latest = places(touched.failures, moments.codes(pair, before[owner])) - 1
+    count = latest + 1 - first
+    ago = at_us[owner] - moments.known_us[moments.places(touched.failures[latest])]
+    code = query_no[owner] * touched.tests + pair % touched.tests
+    order = np.argsort(code)
+    code = code[order]
+    one = np.flatnonzero(np.diff(code, prepend=-1))
+    asked = code[one] // touched.tests
+    failures = np.add.reduceat(count[order], one) if len(one) else one
+    of_run = np.bincount(query_no, weights=touches)
+    told = {
+        "rate": _best(np.maximum, (count / (touches[owner] + PRIOR_TOUCHES))[order], one),
+        "failures": failures.astype(np.float64),
+        "mean_rate": failures / (of_run[asked] + PRIOR_TOUCHES),
+        "since_s": _best(np.minimum, ago[order], one) / 1e6,
+    }
+    return (asked, code[one] % touched.tests), told
+
+
+def _best(among: np.ufunc, values: Numbers | Values, first: Numbers) -> Values:
+    """The highest (lowest) value of each group, groups starting at `first`."""
+    found: Values = among.reduceat(values, first) if len(first) else np.empty(0)
+    return found

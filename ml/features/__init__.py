@@ -85,18 +85,20 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         changed = other.submit(_prepare_changes, beside, context, paths)
         paired = other.submit(pairs.prepare, beside)
         done = test_history.executions(engine)
-        touched = other.submit(cofailures.touched, beside, done)
         told = failure_texts.told(engine, done.moments)
         tests.result()
         series = _series(engine)
         past = _Past.of(engine, done, series)
         asked, weight = _rows(engine, series, done.moments), _weights(engine) if is_drawn else None
+        shared = changed.result()
+        touched = cofailures.touched(engine, done)
         for rows in _pieces(asked, piece_rows):
             parts = other.submit(_of_parts, beside, PARTS, rows, paired)
-            together = other.submit(_of_touched, touched, changed, rows)
-            found = past.features(rows) | told.features(rows) | _by_rows(changed.result(), rows)
+            found = past.features(rows) | told.features(rows) | _by_rows(shared, rows)
             found["author_cofailure_rate"] = neighbours.author_rate(past.by_author.before(rows), found)
-            found |= parts.result() | together.result()
+            # nothing is known of what failed together where no changed file is
+            found |= cofailures.features(touched, rows, np.where(shared["has_change"] == 1, 0, np.nan))
+            found |= parts.result()
             frame = _named(engine, queries.project, columns(TestSelectionFrame), found, rows)
             if weight is not None:
                 frame[WEIGHT] = weight[rows["query_no"] - 1]
@@ -143,14 +145,6 @@ def _of_parts(
     for part in parts:
         found |= take(engine, part, rows, otherwise[part.absent])
     return found | pairs.tree_features(found["package_depth"], found["package_lead"], rows["depths"])
-
-
-def _of_touched(
-    touched: Future[dict[str, cofailures.Touched]], changed: Future[pd.DataFrame], rows: Mapping[str, Numbers]
-) -> dict[str, Values]:
-    """What failed together, of each row; nothing is known of it where no changed file is."""
-    change = np.where(changed.result()["has_change"] == 1, 0, np.nan)
-    return cofailures.features(touched.result(), rows, change)
 
 
 def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:

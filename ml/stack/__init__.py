@@ -107,10 +107,10 @@ def _same_boot(state: Mapping[str, object]) -> bool:
 def _is_supervisor(pid: int) -> bool:
     try:
         command = psutil.Process(pid).cmdline()
-        # Half-way through its exec a process has no command line yet: the supervisor was launched a moment ago.
-        return not command or "ml.stack.supervisor" in command
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
+    # Half-way through its exec a process has no command line yet: the supervisor was launched a moment ago.
+    return not command or "ml.stack.supervisor" in command
 
 
 def _end_orphans(session: int) -> int:

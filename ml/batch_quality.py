@@ -4,14 +4,15 @@ The suites are the JSON files of `data/great_expectations`: limits, weights and 
 `batch` judges one row of figures about the batch, the others the accepted rows of a table.
 """
 
+import errno
 import html
 import json
 import math
-import shutil
 import statistics
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -257,13 +258,15 @@ def _view(name: str) -> dict[str, str]:
 def _put_in_place(built: Path, folder: Path) -> None:
     """Swap the finished report in, so that nobody opens half of one.
 
-    Two processes may judge the same batch: the one that comes second finds an equal report and leaves it.
+    Two processes may judge the same batch. Both only ever move whole reports, so the one that finds the other's in
+    its way leaves that: it is equal.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(built.with_name("previous"))
     try:
         built.rename(folder)
-    except OSError:
-        if not (folder / OVERVIEW).is_file():
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
@@ -63,6 +63,21 @@ def test_a_clean_batch_scores_one_and_links_to_its_report(tmp_path: Path) -> Non
     assert Path(quality.data_docs) == tmp_path / "docs" / "b1" / "overview.html"
     assert "test_results" in Path(quality.data_docs).read_text(encoding="utf-8")
     assert [path.name for path in (tmp_path / "docs").iterdir()] == ["b1"]
+
+
+def test_judges_of_the_same_batch_at_once_leave_one_whole_report(tmp_path: Path) -> None:
+    pages = [f"page-{number}" for number in range(20)]
+
+    def replace(number: int) -> None:
+        built = tmp_path / f"judge-{number}" / "b1"
+        built.mkdir(parents=True)
+        for page in pages:
+            (built / page).touch()
+        batch_quality._put_in_place(built, tmp_path / "b1")
+
+    with ThreadPoolExecutor(8) as judges:
+        list(judges.map(replace, range(400)))
+    assert sorted(page.name for page in (tmp_path / "b1").iterdir()) == sorted(pages)
 
 
 def test_every_check_of_the_suites_is_judged_once(tmp_path: Path) -> None:

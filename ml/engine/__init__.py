@@ -20,6 +20,9 @@ class Engine(Protocol):
     def alongside(self) -> "Engine":
         """The same tables and views for a second thread, which may run statements while the first one does."""
 
+    def lend_thread(self) -> None:
+        """Leave one of the engine's threads, if it has several, to a second one of the caller."""
+
     def register_files(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
         """Make the Parquet files of a table readable as the view `name`.
 

@@ -26,6 +26,12 @@ class DuckDBEngine:
         connection.execute("SET TimeZone = 'UTC'")
         return DuckDBEngine(connection)
 
+    def lend_thread(self) -> None:
+        """As `Engine.lend_thread`."""
+        left = int(self.fetch("SELECT current_setting('threads') AS threads")["threads"].iloc[0]) - 1
+        if left:
+            self._connection.execute(f"SET threads = {left}")
+
     def register_files(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
         """As `Engine.register_files`; partition columns keep their type (``day`` would be a date)."""
         if not files:

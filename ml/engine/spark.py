@@ -55,6 +55,9 @@ class SparkEngine:
         """As `Engine.alongside`: a session takes statements from any thread."""
         return self
 
+    def lend_thread(self) -> None:
+        """As `Engine.lend_thread`: its tasks are too many to stand in one thread's way."""
+
     def register_files(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
         """As `Engine.register_files`."""
         if not files:

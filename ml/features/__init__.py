@@ -8,6 +8,7 @@ Features of failures (`build_failures`) are asked for when the run is known, so 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +20,17 @@ from ml.features import (
     facts,
     failure_texts,
     failures,
+    lineage,
     neighbours,
     pairs,
     test_history,
 )
-from ml.features.assembly import Part, absent, doubles, take
+from ml.features.assembly import Block, Named, Part, absent, doubles, take
+from ml.features.executions import Executions, Merged
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.features.sequences import Moments, Numbers, Values
-from ml.schemas import BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns
+from ml.features.test_history import WEEK_US
+from ml.schemas import FEATURES, BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns, feature_descriptions
 from ml.spec import WEIGHT, WHOLE_RUN
 
 __all__ = [
@@ -80,26 +84,33 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         beside = engine.alongside()
         facts.store_changed(engine)
         paths = other.submit(pairs.register_paths, beside, queries.changed_files)
+        facts.store_names(engine, context)
+        names = other.submit(_prepare_names, beside, paths)
+        merged = facts.store_results(engine, context)
+        engine.lend_thread()  # the files are read; what follows are many small statements, and NumPy
         is_drawn = facts.prepare(engine, queries, context)
-        tests = other.submit(pairs.register_tests, beside)
-        changed = other.submit(_prepare_changes, beside, context, paths)
+        changed = other.submit(_prepare_changes, beside, context, names)
         paired = other.submit(pairs.prepare, beside)
-        done = test_history.executions(engine)
+        lines = lineage.Lines.read(engine, merged.moments)
+        done = Executions.of(merged, lines)
+        done.register_failures(engine)
+        touched = other.submit(cofailures.touched, beside, done)
         told = failure_texts.told(engine, done.moments)
-        tests.result()
+        names.result()
         series = _series(engine)
         past = _Past.of(engine, done, series)
-        asked, weight = _rows(engine, series, done.moments), _weights(engine) if is_drawn else None
+        wanted = _executed(engine, merged, lines) if queries.runs is None else _asked(engine)
+        asked, weight = _rows(engine, series, done.moments, wanted), _weights(engine) if is_drawn else None
         shared = changed.result()
-        touched = cofailures.touched(engine, done)
         for rows in _pieces(asked, piece_rows):
-            parts = other.submit(_of_parts, beside, PARTS, rows, paired)
-            found = past.features(rows) | told.features(rows) | _by_rows(shared, rows)
-            found["author_cofailure_rate"] = neighbours.author_rate(past.by_author.before(rows), found)
-            # nothing is known of what failed together where no changed file is
-            found |= cofailures.features(touched, rows, np.where(shared["has_change"] == 1, 0, np.nan))
-            found |= parts.result()
-            frame = _named(engine, queries.project, columns(TestSelectionFrame), found, rows)
+            found = Block([*FEATURES, *pairs.OF_THE_TREE], len(rows["query_no"]))
+            filled = other.submit(_fill_related, beside, rows, found, shared["has_change"], (paired, touched))
+            found.fill(past.features(rows), told.features(rows), _by_rows(shared, rows))
+            by_author = past.by_author.before(rows)
+            found.fill(neighbours.author_features(by_author, found["author_runs_count"]))
+            keys = _keys(engine, queries.project, found, rows)
+            filled.result()
+            frame = _frame(columns(TestSelectionFrame), keys, found)
             if weight is not None:
                 frame[WEIGHT] = weight[rows["query_no"] - 1]
             yield frame
@@ -109,42 +120,58 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
 class _Past:
     """What executions tell of a test, of its surroundings, and of it in runs of the same change or author."""
 
-    done: test_history.Executions
+    done: Executions
     groups: Mapping[str, neighbours.GroupRuns]
     by_change: test_history.FailuresBy
     by_author: test_history.FailuresBy
 
     @classmethod
-    def of(cls, engine: Engine, done: test_history.Executions, series: Mapping[str, Numbers]) -> "_Past":
+    def of(cls, engine: Engine, done: Executions, series: Mapping[str, Numbers]) -> "_Past":
         by_change = test_history.FailuresBy.of(engine, done, "change_key")
         by_author = test_history.FailuresBy.of(engine, done, "author_id", "NOT o.is_outage")
         return cls(done, neighbours.group_runs(done, series), by_change, by_author)
 
-    def features(self, rows: Mapping[str, Numbers]) -> dict[str, Values]:
+    def features(self, rows: Mapping[str, Numbers]) -> Named:
         """All but those of the author, which need to know how many runs there were."""
-        found = test_history.features(self.done, rows) | neighbours.features(self.groups, rows)
-        return found | {"change_failures_count": self.by_change.before(rows).astype(np.float64)}
+        yield from test_history.features(self.done, rows)
+        yield from neighbours.features(self.groups, rows)
+        yield "change_failures_count", self.by_change.before(rows)
 
 
-def _prepare_changes(engine: Engine, context: Context, paths: Future[None]) -> pd.DataFrame:
-    """Tables of what changed, once the paths are there; and the features that all rows of a run share."""
+def _prepare_names(engine: Engine, paths: Future[None]) -> None:
+    """Tables of what the names of tests say, and of what files were called before."""
     paths.result()
+    pairs.register_tests(engine)
+    lineage.store_files(engine)
+
+
+def _prepare_changes(engine: Engine, context: Context, names: Future[None]) -> pd.DataFrame:
+    """Tables of what changed, once names and facts are there; and the features that all rows of a run share."""
+    names.result()
     pairs.register_titles(engine)
     changes.prepare(engine, context)
     return _of_runs(engine, changes.RUN_COLUMNS, changes.RUN_JOINS)
 
 
-def _of_parts(
-    engine: Engine, parts: Sequence[Part], rows: Mapping[str, Numbers], paired: Future[None] | None = None
-) -> dict[str, Values]:
-    """The features of the parts, of each row, once their tables are there."""
-    if paired:
-        paired.result()
+def _fill_related(
+    engine: Engine,
+    rows: Mapping[str, Numbers],
+    found: Block,
+    has_change: pd.Series,
+    ready: tuple[Future[None], Future[dict[str, cofailures.Touched]]],
+) -> None:
+    """How each test relates to the change: by names, and by failing together."""
+    paired, touched = ready
+    paired.result()
+    _fill_parts(engine, PARTS, rows, found)
+    # nothing is known of what failed together where no changed file is
+    found.fill(cofailures.features(touched.result(), rows, np.where(has_change == 1, 0, np.nan)))
+
+
+def _fill_parts(engine: Engine, parts: Sequence[Part], rows: Mapping[str, Numbers], found: Block) -> None:
     otherwise = absent(engine, parts, changes.RUN_JOINS)
-    found: dict[str, Values] = {}
-    for part in parts:
-        found |= take(engine, part, rows, otherwise[part.absent])
-    return found | pairs.tree_features(found["package_depth"], found["package_lead"], rows["depths"])
+    found.fill(*(take(engine, part, rows, otherwise[part.absent]) for part in parts))
+    found.fill(pairs.tree_features(found["package_depth"], found["package_lead"], rows["depths"]))
 
 
 def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -156,22 +183,28 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
         `known_at` are null: why a test failed is for labels to say.
     """
     facts.store_changed(engine)
+    facts.store_names(engine, context)
+    merged = facts.store_results(engine, context)
     facts.prepare_failures(engine, queries, context)
     pairs.register_paths(engine, queries.changed_files)
     pairs.register_tests(engine)
-    done = test_history.executions(engine)
-    rows = _rows(engine, _series(engine), done.moments)
-    found = test_history.features(done, rows)
+    lineage.store_files(engine)
+    done = Executions.of(merged, lineage.Lines.read(engine, merged.moments))
+    done.register_failures(engine)
+    rows = _rows(engine, _series(engine), done.moments, _asked(engine))
+    found = Block([*feature_descriptions(FlakyTestsFrame), *pairs.OF_THE_TREE], len(rows["query_no"]))
+    found.fill(test_history.features(done, rows))
     failures.register_history(engine, rows, found)
     changes.prepare(engine, context)
     pairs.prepare_names(engine)
     failures.prepare(engine)
     failure_texts.prepare_own(engine)
     by_change = test_history.FailuresBy.of(engine, done, "change_key")
-    found["change_failures_count"] = by_change.before(rows).astype(np.float64)
+    found.fill([("change_failures_count", by_change.before(rows))])
     shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
-    found |= _by_rows(shared, rows) | _of_parts(engine, FAILURE_PARTS, rows)
-    return _named(engine, queries.project, columns(FlakyTestsFrame), found, rows)
+    found.fill(_by_rows(shared, rows))
+    _fill_parts(engine, FAILURE_PARTS, rows, found)
+    return _frame(columns(FlakyTestsFrame), _keys(engine, queries.project, found, rows), found)
 
 
 def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -182,8 +215,11 @@ def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFra
         known; predictions have null `failed`, `duration_s` and `known_at`.
     """
     facts.store_changed(engine)
+    facts.store_names(engine, context)
+    facts.store_results(engine, context)
     facts.prepare_runs(engine, queries, context)
     pairs.register_paths(engine, queries.changed_files)
+    lineage.store_files(engine)
     changes.prepare(engine, context)
     build_history.prepare(engine, context)
     known = "WHERE o.failed IS NOT NULL" if queries.runs is None else ""
@@ -230,6 +266,8 @@ def outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame
 def run_outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     """Outcomes of the runs named in ``published``, as `build_runs` labels them; columns as of `outcomes`."""
     facts.store_changed(engine)
+    facts.store_names(engine, context)
+    facts.store_results(engine, context)
     facts.prepare_runs(engine, queries, context)
     build_history.store_outcomes(engine)
     found = engine.fetch(build_history.OUTCOMES)
@@ -242,9 +280,10 @@ def _of_runs(engine: Engine, expressions: Mapping[str, str], joins: str) -> pd.D
     return engine.fetch(f"SELECT {doubles(expressions)} FROM {joins} ORDER BY c.query_no")
 
 
-def _by_rows(shared: pd.DataFrame, rows: Mapping[str, Numbers]) -> dict[str, Values]:
+def _by_rows(shared: pd.DataFrame, rows: Mapping[str, Numbers]) -> Named:
     at = rows["query_no"] - 1
-    return {str(name): shared[name].to_numpy(np.float64).take(at) for name in shared}
+    for name in shared:
+        yield str(name), shared[name].to_numpy(np.float64).take(at)
 
 
 def _weights(engine: Engine) -> Values:
@@ -267,19 +306,13 @@ def _pieces(rows: Mapping[str, Numbers], piece_rows: int) -> Iterator[dict[str, 
         start = end
 
 
-def _named(
-    engine: Engine,
-    project: str,
-    names: list[str],
-    found: dict[str, Values],
-    rows: Mapping[str, Numbers],
-) -> pd.DataFrame:
-    """Every feature in the order of the rows, with names in place of the numbers."""
+def _keys(engine: Engine, project: str, found: Block, rows: Mapping[str, Numbers]) -> dict[str, Any]:
+    """What else each row of a frame says: names in place of the numbers, moments and outcomes."""
     run_at, series_at = rows["query_no"] - 1, rows["series_no"] - 1
     runs = engine.fetch("SELECT run_id, started_us, known_us FROM query_run ORDER BY query_no")
     series = engine.fetch("SELECT variant, test_id FROM series ORDER BY series_no")
     outcome = rows["failed"]
-    keys = {
+    return {
         "project": np.full(len(run_at), project, dtype=object),
         "run_id": runs["run_id"].to_numpy(object)[run_at],
         "variant": series["variant"].to_numpy(object)[series_at],
@@ -290,8 +323,10 @@ def _named(
         "previous_failed": found["is_failing"] == 1,
         "duration_s": rows["duration_s"],
     }
-    values = keys | found
-    return pd.DataFrame({name: values[name] for name in names}, copy=False)
+
+
+def _frame(names: Sequence[str], keys: Mapping[str, Any], found: Block) -> pd.DataFrame:
+    return pd.DataFrame({name: keys[name] if name in keys else found[name] for name in names}, copy=False)
 
 
 def _series(engine: Engine) -> dict[str, Numbers]:
@@ -303,17 +338,43 @@ def _series(engine: Engine) -> dict[str, Numbers]:
     return {str(name): found[name].to_numpy(np.int64) for name in found}
 
 
-def _rows(engine: Engine, series: Mapping[str, Numbers], moments: Moments) -> dict[str, Numbers]:
-    """Numbers, moment, outcome and duration of the rows asked for, ordered by run and series."""
-    asked = engine.fetch("SELECT query_no, at_us, series_no, lineage_no, failed, duration_s FROM query")
-    numbers = {name: asked[name].to_numpy(np.int64) for name in ("query_no", "at_us", "series_no", "lineage_no")}
-    order = np.argsort(numbers["query_no"] * (len(series["test_no"]) + 1) + numbers["series_no"])
-    rows = {name: values[order] for name, values in numbers.items()}
+def _asked(engine: Engine) -> dict[str, Numbers]:
+    """Numbers, outcome and duration of the rows of ``query``."""
+    asked = engine.fetch("SELECT query_no, series_no, lineage_no, failed, duration_s FROM query")
+    numbers = {name: asked[name].to_numpy(np.int64) for name in ("query_no", "series_no", "lineage_no")}
+    return numbers | {name: asked[name].to_numpy(np.float64, na_value=np.nan) for name in ("failed", "duration_s")}
+
+
+def _executed(engine: Engine, merged: Merged, lines: lineage.Lines) -> dict[str, Numbers]:
+    """The same of all executions in the runs asked for."""
+    runs = engine.fetch("SELECT query_no, run_no, at_us FROM query_run ORDER BY query_no")
+    query_of = np.zeros(len(merged.moments.place) + 1, np.int64)
+    query_of[runs["run_no"].to_numpy(np.int64)] = runs["query_no"]
+    query_no = query_of[merged.run_no]
+    at = np.flatnonzero(query_no)
+    query_no, series_no = query_no[at], merged.series_no[at]
+    last = merged.moments.before(runs["at_us"].to_numpy(np.int64)) - 1
+    return {
+        "query_no": query_no,
+        "series_no": series_no,
+        "lineage_no": lines.of(series_no, last[query_no - 1]),
+        "failed": merged.failed[at].astype(np.float64),
+        "duration_s": merged.duration_s[at],
+    }
+
+
+def _rows(
+    engine: Engine, series: Mapping[str, Numbers], moments: Moments, wanted: Mapping[str, Numbers]
+) -> dict[str, Numbers]:
+    """The rows wanted, ordered by run and series, with all that their numbers say."""
+    order = np.argsort(wanted["query_no"] * (len(series["test_no"]) + 1) + wanted["series_no"])
+    rows = {name: values[order] for name, values in wanted.items()}
     for name, values in series.items():
         rows[name] = values[rows["series_no"] - 1]
     rows["lineage_test_no"] = series["test_no"][rows["lineage_no"] - 1]
-    rows["before"] = moments.before(rows["at_us"])
-    return rows | {name: asked[name].to_numpy(np.float64, na_value=np.nan)[order] for name in ("failed", "duration_s")}
+    at_us = engine.fetch("SELECT at_us FROM query_run ORDER BY query_no")["at_us"].to_numpy(np.int64)
+    of_run = {"at_us": at_us, "before": moments.before(at_us), "week_before": moments.before(at_us - WEEK_US)}
+    return rows | {name: values[rows["query_no"] - 1] for name, values in of_run.items()}
 
 
 def _moments(micros: pd.Series) -> pd.DatetimeIndex:

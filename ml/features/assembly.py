@@ -4,7 +4,7 @@ The engine joins facts; this last lookup by numbers is done here, because a fram
 carry through a dozen joins: each feature is fetched in the grain it was computed in, and taken by its rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,31 @@ from ml.features.sequences import Numbers, Values
 
 DENSE = 16
 Pair = tuple[Numbers, Numbers]
+Named = Iterator[tuple[str, Numbers | Values]]  # features, one after the other, of each row asked for
+
+
+class Block:
+    """Features by name, as doubles, in one piece of memory.
+
+    What computes features names them one at a time: the next one is then computed in memory that is at hand already. An
+    array for each would cost as much in page faults as in arithmetic.
+    """
+
+    def __init__(self, names: Sequence[str], count: int) -> None:
+        """Room for these features of so many rows."""
+        self._room = dict(zip(names, np.empty((len(names), count)), strict=True))
+        self._found: dict[str, Values] = {}
+
+    def fill(self, *parts: Iterable[tuple[str, Numbers | Values]]) -> None:
+        """Keep what is found and has room; two threads may, as long as the names differ."""
+        for name, values in (named for part in parts for named in part):
+            if name in self._room:
+                self._room[name][:] = values
+                self._found[name] = self._room[name]
+
+    def __getitem__(self, name: str) -> Values:
+        """Values of a feature that was found, NaN where unknown, by row."""
+        return self._found[name]
 
 
 @dataclass(frozen=True)
@@ -50,7 +75,7 @@ def absent(engine: Engine, parts: Sequence[Part], runs: str) -> dict[str, Values
     return {text: _floats(found[name]) for name, text in expressions.items()}
 
 
-def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], otherwise: Values) -> dict[str, Values]:
+def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], otherwise: Values) -> Named:
     """Each feature of `part` for each row.
 
     Args:
@@ -59,8 +84,8 @@ def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], otherwise: Val
         rows: ``query_no`` (1, 2, ...) and `part.key` of each row.
         otherwise: Value for each run asked for where `part.source` has no row.
 
-    Returns:
-        Name to values, NaN for null, in the order of `rows`.
+    Yields:
+        Name and values, NaN for null, in the order of `rows`.
     """
     first, last = _span(rows["query_no"])
     found = engine.fetch(
@@ -69,18 +94,15 @@ def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], otherwise: Val
     )
     known = (found["query_no"].to_numpy(np.int64), found[part.key].to_numpy(np.int64))
     values = {name: _floats(found[name]) for name in part.columns}
-    return spread(values, known, (rows["query_no"], rows[part.key]), dict.fromkeys(values, otherwise))
+    yield from spread(values, known, (rows["query_no"], rows[part.key]), dict.fromkeys(values, otherwise))
 
 
-def spread(
-    values: Mapping[str, Values], known: Pair, asked: Pair, otherwise: Mapping[str, Values]
-) -> dict[str, Values]:
+def spread(values: Mapping[str, Values], known: Pair, asked: Pair, otherwise: Mapping[str, Values]) -> Named:
     """Values of each `known` (query_no, number) where that is `asked` for, and else the query's of `otherwise`."""
     place = _places(known, asked)
-    if (place >= 0).all():
-        return {name: column.take(place) for name, column in values.items()}
     place = np.where(place >= 0, place, len(known[0]) + asked[0] - 1)
-    return {name: np.concatenate([column, otherwise[name]]).take(place) for name, column in values.items()}
+    for name, column in values.items():
+        yield name, np.concatenate([column, otherwise[name]]).take(place)
 
 
 def _places(known: Pair, asked: Pair) -> Numbers:

@@ -47,7 +47,10 @@ RUN_JOINS = "run_context AS c LEFT JOIN change_size AS s ON s.query_no = c.query
 
 
 def prepare(engine: Engine, context: Context) -> None:
-    """Create the tables that `RUN_JOINS` names: what is the same for all tests of a run. `PARTS` need no others."""
+    """Create the tables that `RUN_JOINS` names: what is the same for all tests of a run. `PARTS` need no others.
+
+    Facts, paths (`pairs.register_paths`) and their lineage are there.
+    """
     _store_touches(engine, context)
     _store_size(engine)
     _store_run_states(engine)
@@ -56,7 +59,6 @@ def prepare(engine: Engine, context: Context) -> None:
 
 def _store_touches(engine: Engine, context: Context) -> None:
     """``touched``: running count, per file, of known runs that touched it (all, and those that tell something)."""
-    lineage.store_files(engine)
     engine.store(
         "run_file",
         f"""

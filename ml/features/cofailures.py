@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features.assembly import Pair, spread
+from ml.features.assembly import Named, Pair, spread
+from ml.features.executions import Executions
 from ml.features.queries import Engine
 from ml.features.sequences import Moments, Numbers, Values, places, spans, total
-from ml.features.test_history import Executions
 
 PRIOR_TOUCHES = 2
 AT_ONCE = 4_000_000
@@ -84,9 +84,8 @@ def _touched(engine: Engine, done: Executions, key: str) -> Touched:
     )
 
 
-def features(kinds: Mapping[str, Touched], rows: Mapping[str, Numbers], change: Values) -> dict[str, Values]:
-    """Name to value of each row asked for; `change` is 0 for each run whose changed files are known, else NaN."""
-    found: dict[str, Values] = {}
+def features(kinds: Mapping[str, Touched], rows: Mapping[str, Numbers], change: Values) -> Named:
+    """Name and value of each row asked for; `change` is 0 for each run whose changed files are known, else NaN."""
     nothing = np.full(len(change), np.nan)
     asked = (rows["query_no"], rows["lineage_no"])
     for kind, names in COLUMNS.items():
@@ -94,8 +93,7 @@ def features(kinds: Mapping[str, Touched], rows: Mapping[str, Numbers], change: 
         query_no, lineage_no = (np.concatenate([piece[0][at] for piece in pieces]) for at in (0, 1))
         values = {name: np.concatenate([piece[1][told] for piece in pieces]) for name, told in names.items()}
         otherwise = {name: nothing if told == "since_s" else change for name, told in names.items()}
-        found |= spread(values, (query_no, lineage_no), asked, otherwise)
-    return found
+        yield from spread(values, (query_no, lineage_no), asked, otherwise)
 
 
 def _parts(touched: Touched, query_no: Numbers) -> Iterator[slice]:

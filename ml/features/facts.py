@@ -8,7 +8,8 @@ Tables made here (integers stand for names, so that joins are cheap; no number d
 - ``execution``: one row per (series_no, run_no): failed (0/1), duration_s, known_us. Skipped results are left out.
 - ``variant_run``: the runs of each variant, numbered in the order of becoming known.
 - ``run_result``: one row per run with results: results and failures known after it, is_outage.
-- ``query_run``, ``query``: the runs and rows asked for; ``at_us`` is the moment before which facts count.
+- ``query_run``: the runs asked for; ``at_us`` is the moment before which facts count.
+- ``query``: the rows asked for, where these are not just all executions of the runs.
 - ``drawn_run``: run_no and weight, where a bound on the rows leaves only some runs to be asked for.
 
 Times are microseconds since 1970 UTC.
@@ -20,8 +21,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.features import lineage
+from ml.features.executions import Merged
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.features.sampling import drawn_runs
+from ml.features.sequences import Moments
 from ml.spec import EPOCH, TRUNKS, Interval
 
 LINE = "COALESCE(l.lineage_no, e.series_no)"
@@ -29,12 +32,11 @@ DESCRIPTION = ("event", "branch", "workflow", "change_id", "change_title", "auth
 
 
 def prepare(engine: Engine, queries: Queries, context: Context) -> bool:
-    """Create the tables of this module from the views runs and test_results, and ``changed``.
+    """Create the runs and rows asked for, and ``variant_run``; the other tables are there.
 
     Returns:
         whether the rows asked for are those of ``drawn_run`` only.
     """
-    _store_facts(engine, context)
     _store_lines(engine)
     if queries.runs is not None:
         _store_given_runs(engine, queries, context)
@@ -42,13 +44,11 @@ def prepare(engine: Engine, queries: Queries, context: Context) -> bool:
         return False
     is_drawn = _draw_runs(engine, queries)
     _store_training_runs(engine, queries.interval, is_drawn)
-    _store_training_queries(engine)
     return is_drawn
 
 
 def prepare_failures(engine: Engine, queries: Queries, context: Context) -> None:
-    """Create all of them for the failed results of runs that are over, asked about when the run became known."""
-    _store_facts(engine, context)
+    """As `prepare`, for the failed results of runs that are over, asked about when the run became known."""
     _store_lines(engine)
     _store_finished_runs(engine, queries)
     _store_training_files(engine)
@@ -67,8 +67,7 @@ def prepare_failures(engine: Engine, queries: Queries, context: Context) -> None
 
 
 def prepare_runs(engine: Engine, queries: Queries, context: Context) -> None:
-    """Create all of them but ``query``: what features of whole runs need."""
-    _store_facts(engine, context)
+    """As `prepare`, without ``query``: what features of whole runs need."""
     if queries.runs is None:
         _store_training_runs(engine, queries.interval, is_drawn=False)
     else:
@@ -80,10 +79,18 @@ def store_changed(engine: Engine) -> None:
     engine.store("changed", "SELECT run_id, path, added, deleted FROM changed_files")
 
 
-def _store_facts(engine: Engine, context: Context) -> None:
+def store_names(engine: Engine, context: Context) -> None:
+    """Create ``run`` and ``series``: what the views runs and test_results name."""
     _store_runs(engine, context)
-    _store_executions(engine)
+    _store_series(engine)
+
+
+def store_results(engine: Engine, context: Context) -> Merged:
+    """Create ``execution`` and ``run_result``, and return what is in the former; `store_names` went before."""
+    merged = Merged.of(engine, Moments.of(engine))
+    merged.register(engine)
     _store_run_results(engine, context)
+    return merged
 
 
 def _store_lines(engine: Engine) -> None:
@@ -126,7 +133,7 @@ def _change_key(branch: str, change_id: str) -> str:
     return f"COALESCE({change_id}, CASE WHEN LOWER({branch}) NOT IN {TRUNKS} THEN {branch} END)"
 
 
-def _store_executions(engine: Engine) -> None:
+def _store_series(engine: Engine) -> None:
     engine.store(
         "series",
         """
@@ -134,19 +141,6 @@ def _store_executions(engine: Engine) -> None:
             CAST(DENSE_RANK() OVER (ORDER BY variant) AS INTEGER) AS variant_no,
             CAST(DENSE_RANK() OVER (ORDER BY test_id) AS INTEGER) AS test_no
         FROM (SELECT DISTINCT variant, test_id FROM test_results WHERE outcome <> 'skipped')
-        """,
-    )
-    engine.store(
-        "execution",
-        """
-        SELECT s.series_no, r.run_no, r.known_us,
-            MAX(CASE WHEN t.outcome IN ('failed', 'error') THEN 1 ELSE 0 END) AS failed,
-            MAX(CASE WHEN ISNAN(t.duration_s) THEN NULL ELSE CAST(t.duration_s AS DOUBLE) END) AS duration_s
-        FROM test_results AS t
-        JOIN run AS r ON r.run_id = t.run_id
-        JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
-        WHERE t.outcome <> 'skipped'
-        GROUP BY s.series_no, r.run_no, r.known_us
         """,
     )
 
@@ -225,19 +219,6 @@ def _store_training_files(engine: Engine) -> None:
         """
         SELECT q.query_no, c.path, MAX(c.added) AS added, MAX(c.deleted) AS deleted
         FROM changed AS c JOIN query_run AS q ON q.run_id = c.run_id GROUP BY q.query_no, c.path
-        """,
-    )
-
-
-def _store_training_queries(engine: Engine) -> None:
-    engine.store(
-        "query",
-        f"""
-        SELECT q.query_no, q.at_us, e.series_no, {LINE} AS lineage_no, s.variant_no, s.test_no, e.failed, e.duration_s
-        FROM execution AS e
-        JOIN query_run AS q ON q.run_no = e.run_no
-        JOIN series AS s ON s.series_no = e.series_no
-        {lineage.joined_before("test_lineage", "series_no", "e.series_no", "q.at_us")}
         """,
     )
 

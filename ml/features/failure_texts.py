@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features.assembly import Part
+from ml.features.assembly import Named, Part
 from ml.features.queries import Engine
 from ml.features.sequences import Moments, Numbers, Values, latest
 
@@ -46,11 +46,12 @@ class Told:
     codes: Numbers
     states: Mapping[str, Values]
 
-    def features(self, rows: Mapping[str, Numbers]) -> dict[str, Values]:
-        """Name to value of each row asked for, NaN where no text is told of its test."""
+    def features(self, rows: Mapping[str, Numbers]) -> Named:
+        """Name and value of each row asked for, NaN where no text is told of its test."""
         codes, lineage_no = self.moments.codes, rows["lineage_no"]
         found = latest(self.codes, codes(lineage_no, 0), codes(lineage_no, rows["before"]))
-        return {name: np.append(values, np.nan)[found] for name, values in self.states.items()}
+        for name, values in self.states.items():
+            yield name, np.append(values, np.nan)[found]
 
 
 def told(engine: Engine, moments: Moments) -> Told:

@@ -16,11 +16,15 @@ A file inherits in the first run that touched its path, from the only path of th
 deletes (or renames: its lines are null), and which left its history to nobody before.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from ml.features import names
 from ml.features.queries import Engine
+from ml.features.sequences import Moments, Numbers, latest
 
 RECENT_RUNS = 5
 ALWAYS = 2**62  # microseconds: no moment comes later
@@ -34,6 +38,43 @@ ONLY_CLAIM = """
         WHERE candidates = 1) AS d
     WHERE since_us = first_us AND claims = 1
     """
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What the names of tests stood for, from one place in the order of becoming known to before another.
+
+    Attributes:
+        moments: When runs became known.
+        codes: `Moments.codes` of name and first place; ascending.
+        until: Place.
+        lineage_no: Of each span.
+    """
+
+    moments: Moments
+    codes: Numbers
+    until: Numbers
+    lineage_no: Numbers
+
+    @classmethod
+    def read(cls, engine: Engine, moments: Moments) -> "Lines":
+        """Those of ``test_lineage``."""
+        spans = engine.fetch("SELECT series_no, from_us, until_us, lineage_no FROM test_lineage")
+        name, since, until, line = (spans[column].to_numpy(np.int64) for column in spans)
+        codes = moments.codes(name, moments.before(since))
+        order = np.argsort(codes)
+        return cls(moments, codes[order], moments.before(until)[order], line[order])
+
+    def of(self, names: Numbers, place: Numbers) -> Numbers:
+        """What each name (series_no) stood for when the run of that place became known; `names` if all for themselves.
+
+        A question, which sees what was known strictly before it, is asked with the place of the last run it may see.
+        """
+        if not len(self.codes):
+            return names
+        codes = self.moments.codes
+        at = latest(self.codes, codes(names, 0), codes(names, place + 1))
+        return np.where((at >= 0) & (place < self.until[at]), self.lineage_no[at], names)
 
 
 def store_tests(engine: Engine) -> None:

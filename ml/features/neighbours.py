@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ml.features.assembly import Named
+from ml.features.executions import Executions
 from ml.features.sequences import Numbers, Values, latest, rate, starts, total, without
-from ml.features.test_history import Executions
 
 PRIOR_RUNS = 2
 LAST_RUNS = 10
@@ -49,27 +50,24 @@ class GroupRuns:
         totals = (total(values[order])[ends] for values in counted)
         return cls(done, codes[first], starts(done.moments.groups(codes[first])), ends, *totals)
 
-    def features(self, name: str, group: Numbers, before: Numbers) -> dict[str, Values]:
+    def features(self, name: str, group: Numbers, before: Numbers) -> Named:
         """What each question (its group, and how many runs it may know) is told."""
         codes = self.done.moments.codes
         found = latest(self.codes, codes(group, 0), codes(group, before))
         at = np.maximum(found, 0)
         lately = np.maximum(at + 1 - LAST_RUNS, self.start[at])
         results, failures = self.results, self.failures
-        told = {
-            f"{name}_last_failure_rate": rate(failures[at + 1] - failures[at], results[at + 1] - results[at]),
-            f"{name}_failure_rate_last_10_runs": rate(
-                failures[at + 1] - failures[lately], results[at + 1] - results[lately]
-            ),
-        }
+        end, unknown = at + 1, np.flatnonzero(found < 0)
+        last = results[end] - results[at]
+        yield f"{name}_last_failure_rate", without(rate(failures[end] - failures[at], last), unknown)
+        since = rate(failures[end] - failures[lately], results[end] - results[lately])
+        yield f"{name}_failure_rate_last_10_runs", without(since, unknown)
         if name == "test":
-            told["variants_count"] = results[at + 1] - results[at]
+            yield "variants_count", without(last, unknown)
         else:
-            told[f"{name}_new_failures_count"] = self.new_failures[at + 1] - self.new_failures[at]
+            yield f"{name}_new_failures_count", without(self.new_failures[end] - self.new_failures[at], unknown)
         if name == "variant":
-            told["variant_recoveries_count"] = self.recoveries[at + 1] - self.recoveries[at]
-        unknown = np.flatnonzero(found < 0)
-        return {feature: without(values, unknown) for feature, values in told.items()}
+            yield "variant_recoveries_count", without(self.recoveries[end] - self.recoveries[at], unknown)
 
 
 def group_runs(done: Executions, series: Mapping[str, Numbers]) -> dict[str, GroupRuns]:
@@ -88,15 +86,12 @@ def group_runs(done: Executions, series: Mapping[str, Numbers]) -> dict[str, Gro
     return {name: GroupRuns.of(done, group) for name, group in groups.items()}
 
 
-def features(groups: Mapping[str, GroupRuns], rows: Mapping[str, Numbers]) -> dict[str, Values]:
-    """Name to value of each row asked for."""
-    found: dict[str, Values] = {}
+def features(groups: Mapping[str, GroupRuns], rows: Mapping[str, Numbers]) -> Named:
+    """Name and value of each row asked for."""
     for name, key in GROUPS.items():
-        found |= groups[name].features(name, rows[key], rows["before"])
-    return found
+        yield from groups[name].features(name, rows[key], rows["before"])
 
 
-def author_rate(failures: Numbers, shared: Mapping[str, Values]) -> Values:
-    """Failures of the test in runs of the author, by these runs; NaN without an author."""
-    found: Values = failures / (shared["author_runs_count"] + PRIOR_RUNS)
-    return found
+def author_features(failures: Numbers, author_runs: Values) -> Named:
+    """Of failures of the test in runs of the author, by these runs; NaN without an author."""
+    yield "author_cofailure_rate", failures / (author_runs + PRIOR_RUNS)

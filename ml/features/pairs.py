@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.features import names
-from ml.features.assembly import Part
+from ml.features.assembly import Named, Part
 from ml.features.queries import Engine
 from ml.features.sequences import Numbers, Values
 
@@ -46,6 +46,8 @@ NAME_PARTS = (
         package_lead="p.lead",
     ),
 )
+# what `tree_features` are made of, and no feature itself
+OF_THE_TREE = ("package_depth", "package_lead")
 PARTS = (
     *NAME_PARTS,
     _pairs(
@@ -61,9 +63,10 @@ PARTS = (
 )
 
 
-def tree_features(depth: Values, lead: Values, depths: Numbers) -> dict[str, Values]:
+def tree_features(depth: Values, lead: Values, depths: Numbers) -> Named:
     """How far a test's package, `depths` folders deep, is from the change, of what `NAME_PARTS` tell."""
-    return {"tree_distance_count": depths + lead, "package_overlap_rate": depth / depths}
+    yield "tree_distance_count", depths + lead
+    yield "package_overlap_rate", depth / depths
 
 
 def register_paths(engine: Engine, given: pd.DataFrame | None) -> None:

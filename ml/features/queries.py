@@ -19,6 +19,9 @@ class Engine(Protocol):
     def alongside(self) -> "Engine":
         """The same tables and views for a second thread, which may run statements while the first one does."""
 
+    def lend_thread(self) -> None:
+        """Leave one of the engine's threads, if it has several, to a second one of the caller."""
+
     def register_frame(self, name: str, table: pa.Table) -> None:
         """Copy an Arrow table into the temporary table `name`."""
 

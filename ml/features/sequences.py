@@ -98,9 +98,9 @@ def spans(first: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def rate(part: Numbers, whole: Numbers) -> Values:
-    """The part by the whole, NaN where the whole is 0."""
-    found = np.full(len(part), np.nan)
-    np.divide(part, whole, out=found, where=whole != 0)
+    """The part by the whole, NaN where the whole, and so the part, is 0."""
+    with np.errstate(invalid="ignore"):
+        found: Values = part / whole
     return found
 
 
@@ -113,6 +113,6 @@ def where(there: npt.NDArray[np.bool_], values: Numbers | Values, absent: float 
 
 def without(values: Numbers | Values, unknown: Numbers, absent: float = np.nan) -> Values:
     """As doubles, `values` but for the places that are `unknown`."""
-    found = values.astype(np.float64)
+    found = values.astype(np.float64, copy=False)
     found[unknown] = absent
     return found

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from ml.features.lineage import joined
+from ml.features.assembly import Named
+from ml.features.executions import Executions
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, Values, latest, rate, starts, total, where, without
+from ml.features.sequences import Numbers, Values, latest, rate, starts, total, where, without
 
 WEEK_US = 7 * 86_400_000_000
 KEEP = {"ewma": 0.8, "slow_ewma": 0.95}
@@ -30,147 +30,59 @@ ZERO_AT_FIRST = (
     "executions_7d",
     "failures_7d",
 )
-COLUMNS = """
-    SELECT e.series_no, e.run_no, COALESCE(l.lineage_no, e.series_no) AS lineage_no, e.failed,
-        CAST(ROUND(e.duration_s * 1000) AS BIGINT) AS duration_ms
-    """
 
 
-@dataclass(frozen=True)
-class Executions:
-    """All executions, ordered by lineage, then by place in the order of becoming known, then by series.
-
-    Attributes:
-        moments: When runs became known.
-        codes: `Moments.codes` of lineage and place.
-        lineage_no, series_no, run_no, place: Of each execution.
-        start: Where its lineage starts.
-        failed: 0 or 1.
-        is_flip: Whether the execution before it ended otherwise.
-        duration_ms: NaN where unknown.
-    """
-
-    moments: Moments
-    codes: Numbers
-    lineage_no: Numbers
-    series_no: Numbers
-    run_no: Numbers
-    place: Numbers
-    start: Numbers
-    failed: Numbers
-    is_flip: Numbers
-    duration_ms: Values
-
-
-def executions(engine: Engine) -> Executions:
-    """Sort them; and create ``failure_place``, a row per failed one, for what is told of failures alone.
-
-    Its columns: lineage_no, series_no, run_no, known_us, n (1, 2, ... among all executions of the lineage), previous
-    (outcome of the execution before), next_failed and next_us (outcome of the next one, and when it was known); null
-    where there is none.
-    """
-    found = _sorted(engine, Moments.of(engine))
-    at = np.flatnonzero(found.failed)
-    has_next = np.zeros(len(found.codes), bool)
-    has_next[:-1] = found.lineage_no[1:] == found.lineage_no[:-1]
-    after = np.minimum(at + 1, len(found.codes) - 1)
-    known_us = found.moments.known_us[found.place]
-    columns = {
-        **{name: pa.array(getattr(found, name)[at], pa.int32()) for name in ("lineage_no", "series_no", "run_no")},
-        "known_us": pa.array(known_us[at], pa.int64()),
-        "n": pa.array(at + 1 - found.start[at], pa.int64()),
-        "previous": pa.array(1 - found.is_flip[at], pa.int32(), mask=found.start[at] == at),
-        "next_failed": pa.array(found.failed[after], pa.int32(), mask=~has_next[at]),
-        "next_us": pa.array(known_us[after], pa.int64(), mask=~has_next[at]),
-    }
-    engine.register_frame("failure_place", pa.table(columns))
-    return found
-
-
-def _sorted(engine: Engine, moments: Moments) -> Executions:
-    found = engine.fetch(
-        f"{COLUMNS} FROM execution AS e {joined('test_lineage', 'series_no', 'e.series_no', 'e.known_us')}"
-    )
-    place = moments.place[found["run_no"].to_numpy() - 1]
-    codes = moments.codes(found["lineage_no"].to_numpy(), place)
-    order = np.argsort(codes)
-    ordered = codes[order]
-    if (ordered[1:] == ordered[:-1]).any():  # a test that ran under its old and its new name
-        order = np.lexsort((found["series_no"].to_numpy(), codes))
-    lineage_no, failed = found["lineage_no"].to_numpy()[order], found["failed"].to_numpy(np.int8)[order]
-    start = starts(lineage_no)
-    is_flip = np.zeros(len(order), np.int8)
-    is_flip[1:] = (failed[1:] != failed[:-1]) & (start[1:] != np.arange(1, len(order)))
-    return Executions(
-        moments,
-        ordered,
-        lineage_no,
-        found["series_no"].to_numpy()[order],
-        found["run_no"].to_numpy()[order],
-        place[order],
-        start,
-        failed,
-        is_flip,
-        found["duration_ms"].to_numpy(np.float64, na_value=np.nan)[order],
-    )
-
-
-def features(done: Executions, rows: Mapping[str, Numbers]) -> dict[str, Values]:
-    """Name to value of each row asked for (lineage_no, at_us), NaN or 0 where its test has no known execution."""
-    before, week_ago = (_latest(done, rows["lineage_no"], rows["at_us"] - back) for back in (0, WEEK_US))
+def features(done: Executions, rows: Mapping[str, Numbers]) -> Named:
+    """Name and value of each row asked for, NaN or 0 where its test has no known execution."""
+    before, week_ago = (_latest(done, rows["lineage_no"], rows[known]) for known in ("before", "week_before"))
     told = _told(done, np.maximum(before, 0), week_ago, rows["at_us"])
     unknown = np.flatnonzero(before < 0)
-    return {name: without(values, unknown, 0 if name in ZERO_AT_FIRST else np.nan) for name, values in told.items()}
+    for name, values in told:
+        yield name, without(values, unknown, 0 if name in ZERO_AT_FIRST else np.nan)
 
 
-def _latest(done: Executions, lineage_no: Numbers, at_us: Numbers) -> Numbers:
+def _latest(done: Executions, lineage_no: Numbers, before: Numbers) -> Numbers:
     codes = done.moments.codes
-    return latest(done.codes, codes(lineage_no, 0), codes(lineage_no, done.moments.before(at_us)))
+    return latest(done.codes, codes(lineage_no, 0), codes(lineage_no, before))
 
 
-def _told(done: Executions, at: Numbers, week_ago: Numbers, at_us: Numbers) -> dict[str, Values]:
+def _told(done: Executions, at: Numbers, week_ago: Numbers, at_us: Numbers) -> Named:
     """What the executions up to and with `at` tell; `week_ago` is -1 where the test had none then."""
     failures, flips = total(done.failed), total(done.is_flip)
-    start = done.start[at]
-    count, failed = at + 1 - start, failures[at + 1] - failures[start]
-    week_start = np.where(week_ago < 0, start, week_ago + 1)
+    start, end = done.start[at], at + 1
+    count, failed_before = end - start, failures[end]
+    yield "executions_count", count
+    failed = failed_before - failures[start]
+    yield "failures_count", failed
+    yield "failure_rate", rate(failed, count)
+    for back in (5, 10, 30):
+        first = np.maximum(end - back, start)
+        yield f"failure_rate_last_{back}", rate(failed_before - failures[first], end - first)
+    yield "is_failing", done.failed[at]
+    yield "flip_rate_last_20", rate(flips[end] - flips[np.maximum(at - 19, start)], np.minimum(count - 1, 20))
+    yield from _changes(done, failures, at)
+    yield from _last_failure(done, failures, at, at_us)
     known_us = done.moments.known_us[done.place]
-    return {
-        "executions_count": count,
-        "failures_count": failed,
-        "failure_rate": rate(failed, count),
-        **{f"failure_rate_last_{back}": _rate_since(failures, at, start, back) for back in (5, 10, 30)},
-        "is_failing": done.failed[at],
-        "flip_rate_last_20": rate(flips[at + 1] - flips[np.maximum(at - 19, start)], np.minimum(count - 1, 20)),
-        **_changes(done, failures, at),
-        **_last_failure(done, failures, at, at_us),
-        "since_execution_s": (at_us - known_us[at]) / 1e6,
-        "age_s": (at_us - known_us[start]) / 1e6,
-        "executions_7d": at + 1 - week_start,
-        "failures_7d": failures[at + 1] - failures[week_start],
-        **_durations(done, at),
-    }
+    yield "since_execution_s", (at_us - known_us[at]) / 1e6
+    yield "age_s", (at_us - known_us[start]) / 1e6
+    week_start = np.where(week_ago < 0, start, week_ago + 1)
+    yield "executions_7d", end - week_start
+    yield "failures_7d", failed_before - failures[week_start]
+    yield from _durations(done, at)
 
 
-def _rate_since(failures: Numbers, at: Numbers, start: Numbers, back: int) -> Values:
-    first = np.maximum(at + 1 - back, start)
-    return rate(failures[at + 1] - failures[first], at + 1 - first)
-
-
-def _changes(done: Executions, failures: Numbers, at: Numbers) -> dict[str, Values]:
+def _changes(done: Executions, failures: Numbers, at: Numbers) -> Named:
     """How often a failure came after a pass, ever and lately, and a pass after a failure."""
     new, recovered = total(done.is_flip & done.failed), total(done.is_flip & (1 - done.failed))
     start = done.start[at]
     failed, start_30 = failures[at] - failures[start], np.maximum(at - 30, start)
     passes_30 = at - start_30 - (failures[at] - failures[start_30])
-    return {
-        "new_failure_rate": rate(new[at + 1] - new[start], at - start - failed),
-        "new_failure_rate_last_30": rate(new[at + 1] - new[np.maximum(at - 29, start)], passes_30),
-        "recovery_rate": rate(recovered[at + 1] - recovered[start], failed),
-    }
+    yield "new_failure_rate", rate(new[at + 1] - new[start], at - start - failed)
+    yield "new_failure_rate_last_30", rate(new[at + 1] - new[np.maximum(at - 29, start)], passes_30)
+    yield "recovery_rate", rate(recovered[at + 1] - recovered[start], failed)
 
 
-def _last_failure(done: Executions, failures: Numbers, at: Numbers, at_us: Numbers) -> dict[str, Values]:
+def _last_failure(done: Executions, failures: Numbers, at: Numbers, at_us: Numbers) -> Named:
     """How long ago it was, how many it ended in a row, and both averages, which only decay after it."""
     has = failures[at + 1] > failures[done.start[at]]
     place = np.flatnonzero(done.failed)
@@ -178,16 +90,13 @@ def _last_failure(done: Executions, failures: Numbers, at: Numbers, at_us: Numbe
     last = place[nth]
     same_since = np.maximum.accumulate(np.where(done.is_flip, np.arange(len(done.start)), done.start))
     streak, ago = last + 1 - same_since[last], at[has] - last
-    found = {
-        "failures_in_a_row_count": np.where(done.failed[at], at + 1 - same_since[at], 0),
-        "executions_since_failure_count": where(has, ago),
-        "executions_since_new_failure_count": where(has, ago + streak - 1),
-        "since_failure_s": where(has, (at_us[has] - done.moments.known_us[done.place[last]]) / 1e6),
-    }
+    yield "failures_in_a_row_count", np.where(done.failed[at], at + 1 - same_since[at], 0)
+    yield "executions_since_failure_count", where(has, ago)
+    yield "executions_since_new_failure_count", where(has, ago + streak - 1)
+    yield "since_failure_s", where(has, (at_us[has] - done.moments.known_us[done.place[last]]) / 1e6)
     for name, keep in KEEP.items():
         level = _levels(keep, place, done.start[place])[nth] * keep**ago
-        found[f"{name}_failure_rate"] = where(has, level, 0.0)
-    return found
+        yield f"{name}_failure_rate", where(has, level, 0.0)
 
 
 def _levels(keep: float, place: Numbers, start: Numbers) -> Values:
@@ -201,13 +110,15 @@ def _levels(keep: float, place: Numbers, start: Numbers) -> Values:
     return np.array(found, np.float64)
 
 
-def _durations(done: Executions, at: Numbers) -> dict[str, Values]:
-    known = ~np.isnan(done.duration_ms)
-    count, sums = total(known), total(np.where(known, done.duration_ms, 0).astype(np.int64))
+def _durations(done: Executions, at: Numbers) -> Named:
+    known, whole_ms = ~np.isnan(done.duration_s), np.floor(done.duration_s * 1000 + 0.5)
+    count, sums = total(known), total(np.where(known, whole_ms, 0).astype(np.int64))
     start = done.start[at]
     mean = rate(sums[at + 1] - sums[start], count[at + 1] - count[start])
-    last = done.duration_ms[at]
-    return {"mean_duration_s": mean / 1e3, "last_duration_s": last / 1e3, "duration_deviation_s": (last - mean) / 1e3}
+    last = whole_ms[at]
+    yield "mean_duration_s", mean / 1e3
+    yield "last_duration_s", last / 1e3
+    yield "duration_deviation_s", (last - mean) / 1e3
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,13 @@ def test_what_one_thread_stores_the_other_reads_in_utc_too() -> None:
         ]
 
 
+@pytest.mark.parametrize(("threads", "left"), [(3, 2), (1, 1)])
+def test_a_thread_is_lent_where_there_are_several(threads: int, left: int) -> None:
+    with open_engine("duckdb", threads=threads) as engine:
+        engine.lend_thread()
+        assert engine.fetch("SELECT current_setting('threads') AS threads")["threads"].tolist() == [left]
+
+
 def test_an_unknown_engine_is_refused_with_the_right_one() -> None:
     with pytest.raises(SettingsError, match="duckdb"), open_engine("spork", threads=1):
         pass

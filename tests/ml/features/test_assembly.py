@@ -18,7 +18,7 @@ def taken(pairs: dict[str, list[int]], test_no: list[int]) -> list[float]:
         engine.register_frame("pairs", pa.table(pairs, schema=types))
         engine.register_frame("asked", pa.table({"query_no": [2, 1], "otherwise": pa.array([None, 0], pa.int64())}))
         otherwise = absent(engine, [PART], "asked AS c")[PART.absent]
-        return take(engine, PART, rows, otherwise)["near"].tolist()
+        return dict(take(engine, PART, rows, otherwise))["near"].tolist()
 
 
 @pytest.mark.parametrize("far", [3, 1_000_003])

@@ -87,9 +87,10 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         facts.store_names(engine, context)
         names = other.submit(_prepare_names, beside, paths)
         merged = facts.store_results(engine, context)
+        before = other.submit(_prepare_history, beside, context, names)
         engine.lend_thread()  # the files are read; what follows are many small statements, and NumPy
         is_drawn = facts.prepare(engine, queries, context)
-        changed = other.submit(_prepare_changes, beside, context, names)
+        changed = other.submit(_prepare_changes, beside, before)
         paired = other.submit(pairs.prepare, beside)
         lines = lineage.Lines.read(engine, merged.moments)
         done = Executions.of(merged, lines)
@@ -139,17 +140,25 @@ class _Past:
 
 
 def _prepare_names(engine: Engine, paths: Future[None]) -> None:
-    """Tables of what the names of tests say, and of what files were called before."""
+    """Tables of what names say, and of what files were called before."""
     paths.result()
     pairs.register_tests(engine)
+    pairs.prepare_names(engine)
     lineage.store_files(engine)
 
 
-def _prepare_changes(engine: Engine, context: Context, names: Future[None]) -> pd.DataFrame:
-    """Tables of what changed, once names and facts are there; and the features that all rows of a run share."""
+def _prepare_history(engine: Engine, context: Context, names: Future[None]) -> None:
+    """Tables of what is known of runs, files and words, once the facts are there."""
     names.result()
+    changes.prepare_history(engine, context)
+    pairs.prepare_history(engine)
+
+
+def _prepare_changes(engine: Engine, before: Future[None]) -> pd.DataFrame:
+    """Tables of what changed, once the runs asked for are there; and the features that all rows of a run share."""
+    before.result()
     pairs.register_titles(engine)
-    changes.prepare(engine, context)
+    changes.prepare(engine)
     return _of_runs(engine, changes.RUN_COLUMNS, changes.RUN_JOINS)
 
 
@@ -195,8 +204,10 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     found = Block([*feature_descriptions(FlakyTestsFrame), *pairs.OF_THE_TREE], len(rows["query_no"]))
     found.fill(test_history.features(done, rows))
     failures.register_history(engine, rows, found)
-    changes.prepare(engine, context)
+    changes.prepare_history(engine, context)
+    changes.prepare(engine)
     pairs.prepare_names(engine)
+    pairs.prepare_pairs(engine)
     failures.prepare(engine)
     failure_texts.prepare_own(engine)
     by_change = test_history.FailuresBy.of(engine, done, "change_key")
@@ -220,7 +231,8 @@ def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFra
     facts.prepare_runs(engine, queries, context)
     pairs.register_paths(engine, queries.changed_files)
     lineage.store_files(engine)
-    changes.prepare(engine, context)
+    changes.prepare_history(engine, context)
+    changes.prepare(engine)
     build_history.prepare(engine, context)
     known = "WHERE o.failed IS NOT NULL" if queries.runs is None else ""
     found = engine.fetch(

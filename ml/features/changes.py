@@ -46,14 +46,19 @@ RUN_COLUMNS = {
 RUN_JOINS = "run_context AS c LEFT JOIN change_size AS s ON s.query_no = c.query_no"
 
 
-def prepare(engine: Engine, context: Context) -> None:
+def prepare_history(engine: Engine, context: Context) -> None:
+    """Create what is known of runs and files, whatever is asked; facts, paths and their lineage are there."""
+    _store_touches(engine, context)
+    for name, key in (("any_run", "everything"), ("change_run", "change_key"), ("author_run", "author_id")):
+        engine.store(name, _run_state(key))
+
+
+def prepare(engine: Engine) -> None:
     """Create the tables that `RUN_JOINS` names: what is the same for all tests of a run. `PARTS` need no others.
 
-    Facts, paths (`pairs.register_paths`) and their lineage are there.
+    The runs asked for, and what `prepare_history` makes, are there.
     """
-    _store_touches(engine, context)
     _store_size(engine)
-    _store_run_states(engine)
     _store_run_context(engine)
 
 
@@ -133,16 +138,11 @@ def _run_state(key: str) -> str:
         """
 
 
-def _store_run_states(engine: Engine) -> None:
-    for name, key in (("any_run", "everything"), ("change_run", "change_key"), ("author_run", "author_id")):
-        engine.store(name, _run_state(key))
+def _store_run_context(engine: Engine) -> None:
     engine.store(
         "run_key",
         "SELECT query_no, at_us, event, change_key, change_title, author_id, 0 AS everything FROM query_run",
     )
-
-
-def _store_run_context(engine: Engine) -> None:
     engine.store(
         "before_any",
         "SELECT q.query_no, q.at_us, q.event, q.change_key, q.change_title, q.author_id, f.results, f.failures, "

@@ -32,23 +32,27 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Touched:
-    """What runs touched, and what failed in them; a thing is a file, folder or suffix.
+    """What runs touched, and what failed in them; a thing is a file, folder or suffix, a pair a thing and a test.
 
     Attributes:
         moments: When runs became known.
-        touches: `Moments.codes` of thing and place, of each touch.
-        failures: `Moments.codes` of thing and test, and place, of each failure of the test where it was touched.
-        firsts: `Moments.codes` of thing and place, of the first failure of each test.
-        first: Where in `failures` that is.
+        touches: `Moments.codes` of thing and place, of each touch; ascending.
+        pair, place: Of each failure of a test in a run that touched a thing; ordered by both.
+        start: Where the failures of each pair start.
+        pair_thing, pair_test: Of each pair.
+        firsts: `Moments.codes` of thing and place, of the first failure of each pair; ascending.
         tests: How many numbers tests have.
         query_no, at_us, thing: What the runs asked for touch, ordered by query_no.
     """
 
     moments: Moments
     touches: Numbers
-    failures: Numbers
+    pair: Numbers
+    place: Numbers
+    start: Numbers
+    pair_thing: Numbers
+    pair_test: Numbers
     firsts: Numbers
-    first: Numbers
     tests: int
     query_no: Numbers
     at_us: Numbers
@@ -67,18 +71,21 @@ def _touched(engine: Engine, done: Executions, key: str) -> Touched:
     failed = np.flatnonzero(done.failed)
     failed_run = done.run_no[failed]
     nth, at = spans(np.searchsorted(run_no, failed_run), np.searchsorted(run_no, failed_run, side="right"))
-    pair = thing[at] * tests + done.lineage_no[failed][nth]
-    failures = np.sort(moments.codes(pair, done.place[failed][nth]))
-    first = np.flatnonzero(np.diff(moments.groups(failures), prepend=-1))
-    firsts = moments.codes(moments.groups(failures[first]) // tests, moments.places(failures[first]))
-    order = np.argsort(firsts)
+    failures = np.sort(moments.codes(thing[at] * tests + done.lineage_no[failed][nth], done.place[failed][nth]))
+    groups, place = moments.groups(failures), moments.places(failures)
+    is_first = np.diff(groups, prepend=-1) != 0
+    start = np.flatnonzero(is_first)
+    pair_thing, pair_test = np.divmod(groups[start], tests)
     asked = engine.fetch(f"SELECT DISTINCT query_no, at_us, {key} AS thing FROM touched_file ORDER BY query_no")
     return Touched(
         moments,
         np.sort(moments.codes(thing, moments.place[run_no - 1])),
-        failures,
-        firsts[order],
-        first[order],
+        np.cumsum(is_first) - 1,
+        place,
+        start,
+        pair_thing,
+        pair_test,
+        np.sort(moments.codes(pair_thing, place[start])),
         tests,
         *(asked[name].to_numpy(np.int64) for name in ("query_no", "at_us", "thing")),
     )
@@ -122,14 +129,10 @@ def _together(touched: Touched, part: slice) -> tuple[Pair, dict[str, Values]]:
     moments, query_no, at_us, thing = touched.moments, touched.query_no[part], touched.at_us[part], touched.thing[part]
     before = moments.before(at_us)
     touches = places(touched.touches, moments.codes(thing, before)) - places(touched.touches, moments.codes(thing, 0))
-    up_to, since = _tests(touched, part)
-    owner, at = spans(since, up_to)
-    first = touched.first[at]
-    pair = moments.groups(touched.failures[first])
-    latest = places(touched.failures, moments.codes(pair, before[owner])) - 1
-    count = latest + 1 - first
-    ago = at_us[owner] - moments.known_us[moments.places(touched.failures[latest])]
-    code = query_no[owner] * touched.tests + pair % touched.tests
+    owner, pair, latest = _latest(touched, moments.codes(thing, before))
+    count = latest + 1 - touched.start[pair]
+    ago = at_us[owner] - moments.known_us[touched.place[latest]]
+    code = query_no[owner] * touched.tests + touched.pair_test[pair]
     order = np.argsort(code)
     code = code[order]
     one = np.flatnonzero(np.diff(code, prepend=-1))
@@ -143,6 +146,28 @@ def _together(touched: Touched, part: slice) -> tuple[Pair, dict[str, Values]]:
         "since_s": _best(np.minimum, ago[order], one) / 1e6,
     }
     return (asked, code[one] % touched.tests), told
+
+
+def _latest(touched: Touched, asked: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Of each question and pair of its thing that it knows a failure of: which ones, and the latest failure.
+
+    Questions of a thing in the order of their moments, below each other for each pair: a failure is placed where the
+    first question sees it, and a running count over all of them says what each one sees.
+
+    Args:
+        touched: What failed.
+        asked: `Moments.codes` of thing, and number of places that are known, of each question.
+    """
+    codes, start = touched.moments.codes, touched.start
+    turn = np.argsort(asked)
+    ordered = asked[turn]
+    seen = np.searchsorted(ordered, codes(touched.pair_thing[touched.pair], touched.place + 1))
+    first, end = seen[start], np.searchsorted(ordered, codes(touched.pair_thing + 1, 0))
+    pair, at = spans(first, end)
+    is_seen = seen < end[touched.pair]
+    cell = ((total(end - first)[:-1] - first)[touched.pair] + seen)[is_seen]
+    running = np.cumsum(np.bincount(cell, minlength=len(at)))
+    return turn[at], pair, running - 1 + (start - total(is_seen)[start])[pair]
 
 
 def _best(among: np.ufunc, values: Numbers | Values, first: Numbers) -> Values:

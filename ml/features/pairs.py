@@ -116,54 +116,14 @@ def register_tests(engine: Engine) -> None:
     engine.register_frame("test_package", pa.table(arrays, names=["test_no", "package_no", "depths"]))
 
 
-def prepare(engine: Engine) -> None:
-    """Create the tables that `PARTS` name."""
-    prepare_names(engine)
-    _store_known_tests(engine)
-    _store_word_pairs(engine, "pair_words", "touched_file AS f JOIN path_word AS w ON w.path_no = f.path_no")
-    _store_word_pairs(engine, "title_words", "query_run AS f JOIN change_word AS w ON w.query_no = f.query_no")
-    _store_named_tests(engine)
-
-
 def prepare_names(engine: Engine) -> None:
-    """Create the tables that `NAME_PARTS` name: what names tell, without any history."""
-    _store_file_pairs(engine)
-    _store_folder_pairs(engine)
+    """Create ``path_pair`` and ``module_pair``: what the names of paths and tests have in common."""
+    _store_path_pairs(engine)
+    _store_module_pairs(engine)
 
 
-def _store_file_pairs(engine: Engine) -> None:
-    """``pair_file``: the file is the test's own, its subject's, or has a name of the same words (Jaccard index)."""
-    engine.store(
-        "path_pair",
-        f"""
-        SELECT test_no, path_no, MAX(is_own) AS is_own, MAX(is_subject) AS is_subject, MAX(similarity) AS similarity
-        FROM (
-            SELECT t.test_no, p.path_no, 1 AS is_own, 0 AS is_subject, 0.0 AS similarity
-            FROM test_name AS t JOIN path_part AS p ON p.stem = t.name
-            UNION ALL
-            SELECT t.test_no, p.path_no, 0, 1, 0.0
-            FROM test_name AS t JOIN path_part AS p ON p.subject = t.subject AND p.stem <> t.name
-            UNION ALL
-            SELECT test_no, path_no, 0, 0, similarity FROM (
-                SELECT t.test_no, p.path_no,
-                    COUNT(*) / CAST(MAX(t.words) + MAX(p.words) - COUNT(*) AS DOUBLE) AS similarity
-                FROM title_word AS t JOIN stem_word AS p ON p.word = t.word GROUP BY t.test_no, p.path_no)
-            WHERE similarity >= {SIMILAR})
-        GROUP BY test_no, path_no
-        """,
-    )
-    engine.store(
-        "pair_file",
-        """
-        SELECT f.query_no, p.test_no, MAX(p.is_own) AS is_own, MAX(p.is_subject) AS is_subject,
-            MAX(p.similarity) AS similarity
-        FROM touched_file AS f JOIN path_pair AS p ON p.path_no = f.path_no GROUP BY f.query_no, p.test_no
-        """,
-    )
-
-
-def _store_known_tests(engine: Engine) -> None:
-    """``tests_known``: tests known before each run, and the mean number of their words; ``word_seen``: of each word."""
+def prepare_history(engine: Engine) -> None:
+    """Create ``word_seen`` and ``tests_seen``: how many tests were known, with each word and at all."""
     engine.store(
         "test_first",
         """
@@ -187,6 +147,71 @@ def _store_known_tests(engine: Engine) -> None:
         f"SELECT known_us, SUM(tests) OVER ({running}) AS tests, SUM(words) OVER ({running}) AS words "
         "FROM (SELECT known_us, COUNT(*) AS tests, SUM(words) AS words FROM test_first GROUP BY known_us)",
     )
+
+
+def prepare(engine: Engine) -> None:
+    """Create the tables that `PARTS` name; what `prepare_names` and `prepare_history` make is there."""
+    prepare_pairs(engine)
+    _store_known_tests(engine)
+    _store_word_pairs(engine, "pair_words", "touched_file AS f JOIN path_word AS w ON w.path_no = f.path_no")
+    _store_word_pairs(engine, "title_words", "query_run AS f JOIN change_word AS w ON w.query_no = f.query_no")
+    _store_named_tests(engine)
+
+
+def prepare_pairs(engine: Engine) -> None:
+    """Create the tables that `NAME_PARTS` name: what names tell, without any history."""
+    _store_file_pairs(engine)
+    _store_folder_pairs(engine)
+
+
+def _store_path_pairs(engine: Engine) -> None:
+    """``path_pair``: the file is the test's own, its subject's, or has a name of the same words (Jaccard index)."""
+    engine.store(
+        "path_pair",
+        f"""
+        SELECT test_no, path_no, MAX(is_own) AS is_own, MAX(is_subject) AS is_subject, MAX(similarity) AS similarity
+        FROM (
+            SELECT t.test_no, p.path_no, 1 AS is_own, 0 AS is_subject, 0.0 AS similarity
+            FROM test_name AS t JOIN path_part AS p ON p.stem = t.name
+            UNION ALL
+            SELECT t.test_no, p.path_no, 0, 1, 0.0
+            FROM test_name AS t JOIN path_part AS p ON p.subject = t.subject AND p.stem <> t.name
+            UNION ALL
+            SELECT test_no, path_no, 0, 0, similarity FROM (
+                SELECT t.test_no, p.path_no,
+                    COUNT(*) / CAST(MAX(t.words) + MAX(p.words) - COUNT(*) AS DOUBLE) AS similarity
+                FROM title_word AS t JOIN stem_word AS p ON p.word = t.word GROUP BY t.test_no, p.path_no)
+            WHERE similarity >= {SIMILAR})
+        GROUP BY test_no, path_no
+        """,
+    )
+
+
+def _store_module_pairs(engine: Engine) -> None:
+    """``module_pair``: share of the words of a module's name."""
+    engine.store(
+        "module_pair",
+        """
+        SELECT m.module_no, t.test_no, COUNT(*) / CAST(MAX(m.words) AS DOUBLE) AS overlap
+        FROM module_word AS m JOIN test_word AS t ON t.word = m.word GROUP BY m.module_no, t.test_no
+        """,
+    )
+
+
+def _store_file_pairs(engine: Engine) -> None:
+    """``pair_file``: ``path_pair`` of any file of the change."""
+    engine.store(
+        "pair_file",
+        """
+        SELECT f.query_no, p.test_no, MAX(p.is_own) AS is_own, MAX(p.is_subject) AS is_subject,
+            MAX(p.similarity) AS similarity
+        FROM touched_file AS f JOIN path_pair AS p ON p.path_no = f.path_no GROUP BY f.query_no, p.test_no
+        """,
+    )
+
+
+def _store_known_tests(engine: Engine) -> None:
+    """``tests_known``: tests known before each run, and the mean number of their words."""
     engine.store(
         "tests_known",
         "SELECT q.query_no, COALESCE(f.tests, 0) AS tests, f.words / CAST(f.tests AS DOUBLE) AS mean_words "
@@ -202,7 +227,7 @@ def _store_word_pairs(engine: Engine, name: str, said: str) -> None:
     holds back long names: BM25 (Robertson and Zaragoza 2009), a word counting once per name.
 
     Args:
-        engine: With what `_store_known_tests` made.
+        engine: With what `prepare_history` and `_store_known_tests` made.
         name: Of the table.
         said: FROM clause with the runs ``f`` (query_no, at_us) and their words ``w``.
     """
@@ -269,13 +294,6 @@ def _store_folder_pairs(engine: Engine) -> None:
         JOIN package_prefix AS p ON p.prefix = q.prefix
         JOIN change_depth AS c ON c.query_no = q.query_no
         GROUP BY q.query_no, p.package_no
-        """,
-    )
-    engine.store(
-        "module_pair",
-        """
-        SELECT m.module_no, t.test_no, COUNT(*) / CAST(MAX(m.words) AS DOUBLE) AS overlap
-        FROM module_word AS m JOIN test_word AS t ON t.word = m.word GROUP BY m.module_no, t.test_no
         """,
     )
     engine.store(

@@ -9,11 +9,12 @@ from typing import Any
 from ml.models import test_selection
 from ml.settings import GATES, Settings
 from ml.spec import Check, Status, Verdict
-from ml.stages import collection, fetching, preparation, retraining, serving
+from ml.stages import collection, fetching, maintenance, preparation, retention, retraining, serving
 from ml.stages.opening import to_span
 
 MODEL = "test_selection"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
+MUCH_LATER = datetime(2030, 1, 1, tzinfo=UTC)  # all that a test wrote is old by then
 
 
 def declare_cheap_candidates(assign: Callable[[object, str, object], None] = setattr) -> None:
@@ -60,3 +61,10 @@ def passes(candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def publish(settings: Settings, project: str) -> None:
     serving.publish(settings, MODEL, project)
+
+
+def maintain(settings: Settings) -> None:
+    """All that the DAG `maintain` does, but for Airflow's own database."""
+    steps = (maintenance.maintain, maintenance.clean_predictions, maintenance.clean_models, retention.clean_files)
+    for step in steps:
+        step(settings, MUCH_LATER)

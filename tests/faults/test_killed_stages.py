@@ -1,29 +1,24 @@
 """Collect, train, promote and publish, each killed again and again; the seed fixes the points, the machine the rest."""
 
 import random
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from ml.registry import registered_name
 from ml.settings import Settings
-from ml.stages import verification
 from tests.faults import acts
 from tests.faults.builders import Story, broken, final_state, lenient, write_story
-from tests.faults.processes import KILLED, Act, run
+from tests.faults.killing import Step, kill_at
+from tests.faults.processes import run
 from tests.postgres import Postgres
 
 SEED = 20260101
 ROUNDS = 2  # the first champion, and one that replaces it
 KILLS = {"collect": 26, "train": 10, "promote": 38, "publish": 40}  # aimed at, per round; a training takes longest
 LEAST_KILLS = 176  # 24 more are those of test_killed_collectors
-JITTER_S = 0.02
-Step = tuple[Callable[..., None], tuple[Any, ...]]
 
 pytestmark = pytest.mark.integration
 
@@ -60,29 +55,6 @@ def test_whoever_is_killed_at_whatever_point_the_end_is_that_of_an_undisturbed_p
     assert undisturbed["promotions"].total() == undisturbed["publications"].total() == ROUNDS
     assert final_state(settings, postgres.admin_dsn, killed.project) == undisturbed
     assert versions_of(settings, killed) == versions_of(settings, calm) == ROUNDS
-
-
-def kill_at(settings: Settings, chance: random.Random, points: list[int], what: tuple[str, Step]) -> Counter[str]:
-    """Perform a stage until it is done, killed near each point that it reaches, in that order; where the kills hit."""
-    name, (step, arguments) = what
-    hits = Counter[str]()
-    for point in points:
-        act = Act(step, *arguments)
-        if act.wait_for(point):
-            time.sleep(chance.uniform(0, JITTER_S))
-        code = act.kill()
-        if code != KILLED:  # it was done before
-            assert code == 0, act.told
-            break
-        hits[f"{name} at {act.seen[-1]}"] += 1
-        found = broken(settings)
-        # A row of PostgreSQL and an alias of MLflow cannot change at once; one command brings them together.
-        assert set(found) <= ({"aliases_agree"} if name == "promote" else set()), found
-        if found and chance.random() < 0.5:
-            assert all(one.status == "pass" for one in verification.verify(settings, mend=True))
-    run(step, *arguments)
-    assert broken(settings) == {}
-    return hits
 
 
 def versions_of(settings: Settings, story: Story) -> int:

@@ -179,6 +179,8 @@ def _fill_related(
 
 def _fill_parts(engine: Engine, parts: Sequence[Part], rows: Mapping[str, Numbers], found: Block) -> None:
     otherwise = absent(engine, parts, changes.RUN_JOINS)
+    change_no = pairs.changes_of(engine, len(next(iter(otherwise.values()))))
+    rows = {**rows, "change_no": change_no[rows["query_no"] - 1]}
     found.fill(*(take(engine, part, rows, otherwise[part.absent]) for part in parts))
     found.fill(pairs.tree_features(found["package_depth"], found["package_lead"], rows["depths"]))
 

@@ -44,15 +44,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Part:
-    """Features with one value per (run asked for, `key`).
+    """Features with one value per (`of`, `key`).
 
     Attributes:
         key: ``series_no``, ``test_no``, ``package_no``, or by a test's first name ``lineage_no`` and
             ``lineage_test_no``.
-        source: FROM clause with `at`, at most one row per (query_no, key).
-        at: Alias in `source` of the table with ``query_no`` and `key`.
+        source: FROM clause with `at`, at most one row per (of, key).
+        at: Alias in `source` of the table with `of` and `key`.
         columns: Name and expression of each feature.
         absent: Their value where `source` has no row: an expression over `RUN_JOINS` of `ml.features.changes`.
+        of: ``query_no``, the run asked for, or ``change_no``, its set of changed files.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Part:
     at: str
     columns: Mapping[str, str]
     absent: str = "NULL"
+    of: str = "query_no"
 
 
 def doubles(expressions: Mapping[str, str]) -> str:
@@ -81,43 +83,44 @@ def take(engine: Engine, part: Part, rows: Mapping[str, Numbers], otherwise: Val
     Args:
         engine: With the tables of `part`.
         part: What to take.
-        rows: ``query_no`` (1, 2, ...) and `part.key` of each row.
+        rows: ``query_no`` (1, 2, ...), `part.of` and `part.key` of each row.
         otherwise: Value for each run asked for where `part.source` has no row.
 
     Yields:
         Name and values, NaN for null, in the order of `rows`.
     """
-    first, last = _span(rows["query_no"])
+    first, last = _span(rows[part.of])
     found = engine.fetch(
-        f"SELECT {part.at}.query_no, {part.at}.{part.key}, {doubles(part.columns)} FROM {part.source} "
-        f"WHERE {part.at}.query_no BETWEEN {first} AND {last}"
+        f"SELECT {part.at}.{part.of}, {part.at}.{part.key}, {doubles(part.columns)} FROM {part.source} "
+        f"WHERE {part.at}.{part.of} BETWEEN {first} AND {last}"
     )
-    known = (found["query_no"].to_numpy(np.int64), found[part.key].to_numpy(np.int64))
+    known = (found[part.of].to_numpy(np.int64), found[part.key].to_numpy(np.int64))
     values = {name: _floats(found[name]) for name in part.columns}
-    yield from spread(values, known, (rows["query_no"], rows[part.key]), dict.fromkeys(values, otherwise))
+    place = places((rows[part.of], rows[part.key]), known)
+    yield from spread(values, place, rows["query_no"], dict.fromkeys(values, otherwise))
 
 
-def spread(values: Mapping[str, Values], known: Pair, asked: Pair, otherwise: Mapping[str, Values]) -> Named:
-    """Values of each `known` (query_no, number) where that is `asked` for, and else the query's of `otherwise`."""
-    place = _places(known, asked)
-    place = np.where(place >= 0, place, len(known[0]) + asked[0] - 1)
+def spread(values: Mapping[str, Values], place: Numbers, query_no: Numbers, otherwise: Mapping[str, Values]) -> Named:
+    """Values at each `place`, and where that is -1 the query's of `otherwise`."""
+    count = len(next(iter(values.values())))
+    at = np.where(place >= 0, place, count + query_no - 1)
     for name, column in values.items():
-        yield name, np.concatenate([column, otherwise[name]]).take(place)
+        yield name, np.concatenate([column, otherwise[name]]).take(at)
 
 
-def _places(known: Pair, asked: Pair) -> Numbers:
-    """Where each asked (query_no, number) is in `known`; -1 where it is not."""
+def places(asked: Pair, known: Pair) -> Numbers:
+    """Where each asked pair of numbers is among the known ones, which are all different; -1 where it is not."""
     width = 1 + max(_most(known[1]), _most(asked[1]))
-    first = _span(asked[0])[0]
-    codes, wanted = ((query_no - first) * width + number for query_no, number in (known, asked))
+    least = _span(asked[0])[0]
+    codes, wanted = ((first - least) * width + second for first, second in (known, asked))
     size = 1 + max(_most(codes), _most(wanted))
     if not len(codes):
         return np.full(len(wanted), -1, np.int64)
     if size <= DENSE * (len(wanted) + len(codes)):
-        places = np.full(size, -1, np.int64)
-        places[codes] = np.arange(len(codes))
-        taken: Numbers = places[wanted]
-        return taken
+        place = np.full(size, -1, np.int64)
+        place[codes] = np.arange(len(codes))
+        found: Numbers = place[wanted]
+        return found
     order = np.argsort(codes)
     at = np.minimum(np.searchsorted(codes, wanted, sorter=order), len(codes) - 1)
     return np.where(codes[order][at] == wanted, order[at], -1).astype(np.int64)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features.assembly import Named, Pair, spread
+from ml.features.assembly import Named, Pair, places, spread
 from ml.features.executions import Executions
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, Values, places, spans, total
+from ml.features.sequences import Moments, Numbers, Values, below, spans, total
 
 PRIOR_TOUCHES = 2
 AT_ONCE = 4_000_000
@@ -100,7 +100,7 @@ def features(kinds: Mapping[str, Touched], rows: Mapping[str, Numbers], change: 
         query_no, lineage_no = (np.concatenate([piece[0][at] for piece in pieces]) for at in (0, 1))
         values = {name: np.concatenate([piece[1][told] for piece in pieces]) for name, told in names.items()}
         otherwise = {name: nothing if told == "since_s" else change for name, told in names.items()}
-        yield from spread(values, (query_no, lineage_no), asked, otherwise)
+        yield from spread(values, places(asked, (query_no, lineage_no)), rows["query_no"], otherwise)
 
 
 def _parts(touched: Touched, query_no: Numbers) -> Iterator[slice]:
@@ -128,7 +128,7 @@ def _together(touched: Touched, part: slice) -> tuple[Pair, dict[str, Values]]:
     """Each run and test that something of the run's change failed with before, and what is told of them."""
     moments, query_no, at_us, thing = touched.moments, touched.query_no[part], touched.at_us[part], touched.thing[part]
     before = moments.before(at_us)
-    touches = places(touched.touches, moments.codes(thing, before)) - places(touched.touches, moments.codes(thing, 0))
+    touches = below(touched.touches, moments.codes(thing, before)) - below(touched.touches, moments.codes(thing, 0))
     owner, pair, latest = _latest(touched, moments.codes(thing, before))
     count = latest + 1 - touched.start[pair]
     ago = at_us[owner] - moments.known_us[touched.place[latest]]

@@ -4,7 +4,7 @@ Works on each distinct name once, before any query; nothing here depends on time
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from functools import lru_cache
 
 import pyarrow as pa
@@ -111,9 +111,9 @@ def path_parts(paths: Iterable[str]) -> pa.Table:
     return pa.table(columns)
 
 
-def numbers(values: Iterable[str]) -> list[int]:
+def numbers(values: Iterable[Hashable]) -> list[int]:
     """A number for each value, equal for equal ones, counted in the order of appearance."""
-    found: dict[str, int] = {}
+    found: dict[Hashable, int] = {}
     return [found.setdefault(value, len(found)) for value in values]
 
 

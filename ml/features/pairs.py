@@ -5,6 +5,7 @@ Features of files are null where no changed file is known, those of the title wh
 shared.
 """
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -25,24 +26,26 @@ NOTHING = "CASE WHEN s.query_no IS NOT NULL THEN 0 END"
 UNTOLD = "CASE WHEN c.change_title IS NOT NULL THEN 0 END"
 
 
-def _pairs(table: str, key: str, absent: str = NOTHING, **columns: str) -> Part:
-    return Part(key=key, source=f"{table} AS p", at="p", columns=columns, absent=absent)
+def _pairs(table: str, key: str, absent: str = NOTHING, of: str = "query_no", **columns: str) -> Part:
+    return Part(key=key, source=f"{table} AS p", at="p", columns=columns, absent=absent, of=of)
 
 
 NAME_PARTS = (
     _pairs(
         "pair_file",
         "test_no",
+        of="change_no",
         has_own_file="p.is_own",
         has_subject_file="p.is_subject",
         name_similarity_rate="p.similarity",
     ),
-    _pairs("pair_module", "test_no", module_overlap_rate="p.overlap"),
-    _pairs("pair_package", "package_no", package_depth="p.depth"),
+    _pairs("pair_module", "test_no", of="change_no", module_overlap_rate="p.overlap"),
+    _pairs("pair_package", "package_no", of="change_no", package_depth="p.depth"),
     _pairs(
         "pair_package",
         "package_no",
         "(SELECT MIN(d.depths) FROM change_depth AS d WHERE d.query_no = c.query_no)",
+        of="change_no",
         package_lead="p.lead",
     ),
 )
@@ -159,9 +162,40 @@ def prepare(engine: Engine) -> None:
 
 
 def prepare_pairs(engine: Engine) -> None:
-    """Create the tables that `NAME_PARTS` name: what names tell, without any history."""
+    """Create the tables that `NAME_PARTS` name: what names tell, without any history.
+
+    It depends on nothing but which files changed, and is told once for all runs of the same files.
+    """
+    _register_changes(engine)
     _store_file_pairs(engine)
     _store_folder_pairs(engine)
+
+
+def changes_of(engine: Engine, count: int) -> Numbers:
+    """change_no of each of `count` runs asked for, 0 where no changed file is known; `prepare_pairs` went before."""
+    found = engine.fetch("SELECT query_no, change_no FROM change_set")
+    change_no = np.zeros(count, np.int64)
+    change_no[found["query_no"].to_numpy(np.int64) - 1] = found["change_no"]
+    return change_no
+
+
+def _register_changes(engine: Engine) -> None:
+    """``change_set``: the set of changed files of each run, equal ones with one number; ``set_file``: its files."""
+    found = engine.fetch("SELECT query_no, path_no FROM touched_file ORDER BY query_no, path_no")
+    query_no, path_no = found["query_no"].to_numpy(np.int64), found["path_no"].to_numpy(np.int64)
+    start = np.flatnonzero(np.diff(query_no, prepend=-1))
+    sets = np.split(path_no, start[1:])
+    numbers = np.array(names.numbers(files.tobytes() for files in sets if len(files)), np.int64)
+    columns = {"query_no": pa.array(query_no[start], pa.int32()), "change_no": pa.array(numbers + 1, pa.int32())}
+    engine.register_frame("change_set", pa.table(columns))
+    engine.store(
+        "set_file",
+        """
+        SELECT c.change_no, t.path_no, t.module_no
+        FROM (SELECT change_no, MIN(query_no) AS query_no FROM change_set GROUP BY change_no) AS c
+        JOIN touched_file AS t ON t.query_no = c.query_no
+        """,
+    )
 
 
 def _store_path_pairs(engine: Engine) -> None:
@@ -203,9 +237,9 @@ def _store_file_pairs(engine: Engine) -> None:
     engine.store(
         "pair_file",
         """
-        SELECT f.query_no, p.test_no, MAX(p.is_own) AS is_own, MAX(p.is_subject) AS is_subject,
+        SELECT f.change_no, p.test_no, MAX(p.is_own) AS is_own, MAX(p.is_subject) AS is_subject,
             MAX(p.similarity) AS similarity
-        FROM touched_file AS f JOIN path_pair AS p ON p.path_no = f.path_no GROUP BY f.query_no, p.test_no
+        FROM set_file AS f JOIN path_pair AS p ON p.path_no = f.path_no GROUP BY f.change_no, p.test_no
         """,
     )
 
@@ -277,30 +311,34 @@ def _store_folder_pairs(engine: Engine) -> None:
     shares nothing.
     """
     engine.store(
-        "change_depth",
+        "set_depth",
         """
-        SELECT f.query_no, MIN(COALESCE(x.depths, 0)) AS depths
-        FROM touched_file AS f LEFT JOIN path_prefix AS x ON x.path_no = f.path_no AND x.depth = 1
-        GROUP BY f.query_no
+        SELECT f.change_no, MIN(COALESCE(x.depths, 0)) AS depths
+        FROM set_file AS f LEFT JOIN path_prefix AS x ON x.path_no = f.path_no AND x.depth = 1
+        GROUP BY f.change_no
         """,
+    )
+    engine.store(
+        "change_depth",
+        "SELECT c.query_no, d.depths FROM change_set AS c JOIN set_depth AS d ON d.change_no = c.change_no",
     )
     engine.store(
         "pair_package",
         """
-        SELECT q.query_no, p.package_no, MAX(p.depth) AS depth,
+        SELECT q.change_no, p.package_no, MAX(p.depth) AS depth,
             LEAST(MIN(q.depths - 2 * p.depth), MIN(c.depths)) AS lead
-        FROM (SELECT f.query_no, x.prefix, MIN(x.depths) AS depths
-              FROM touched_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no GROUP BY f.query_no, x.prefix) AS q
+        FROM (SELECT f.change_no, x.prefix, MIN(x.depths) AS depths
+              FROM set_file AS f JOIN path_prefix AS x ON x.path_no = f.path_no GROUP BY f.change_no, x.prefix) AS q
         JOIN package_prefix AS p ON p.prefix = q.prefix
-        JOIN change_depth AS c ON c.query_no = q.query_no
-        GROUP BY q.query_no, p.package_no
+        JOIN set_depth AS c ON c.change_no = q.change_no
+        GROUP BY q.change_no, p.package_no
         """,
     )
     engine.store(
         "pair_module",
         """
-        SELECT q.query_no, p.test_no, MAX(p.overlap) AS overlap
-        FROM (SELECT DISTINCT query_no, module_no FROM touched_file) AS q
-        JOIN module_pair AS p ON p.module_no = q.module_no GROUP BY q.query_no, p.test_no
+        SELECT q.change_no, p.test_no, MAX(p.overlap) AS overlap
+        FROM (SELECT DISTINCT change_no, module_no FROM set_file) AS q
+        JOIN module_pair AS p ON p.module_no = q.module_no GROUP BY q.change_no, p.test_no
         """,
     )

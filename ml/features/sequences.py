@@ -61,11 +61,11 @@ def latest(codes: Numbers, groups: Numbers, wanted: Numbers) -> Numbers:
         groups: `Moments.codes` of the questions' groups and place 0.
         wanted: `Moments.codes` of the questions' groups and the number of places they may see.
     """
-    found = places(codes, wanted) - 1
+    found = below(codes, wanted) - 1
     return np.where((found >= 0) & (codes.take(found, mode="clip") >= groups), found, -1) if len(codes) else found
 
 
-def places(codes: Numbers, wanted: Numbers) -> Numbers:
+def below(codes: Numbers, wanted: Numbers) -> Numbers:
     """How many of `codes` (ascending) are below each of `wanted`."""
     size = int(max(codes.max(initial=0), wanted.max(initial=0))) + 1
     if size <= DENSE * (len(codes) + len(wanted)):

@@ -206,7 +206,10 @@ def _attempts(file: ParquetFile, table: pa.Table | pa.RecordBatch) -> np.ndarray
 
 
 def _positions(file: ParquetFile, runs: pd.DataFrame, by_attempt: bool) -> np.ndarray[Any, Any]:
-    """Position in `runs` of the run that each row of `file` belongs to, -1 for none; the earliest of several."""
+    """Position in `runs` of the run that each row of `file` belongs to, -1 for none; the earliest of several.
+
+    A result of an attempt that `runs` does not tell is one more execution in its run.
+    """
     ordered = runs.sort_values("started_at", kind="stable")
     keys = ["run_id", "attempt"] if by_attempt else ["run_id"]
     first = ordered.dropna(subset=["run_id"]).drop_duplicates(keys)
@@ -214,6 +217,7 @@ def _positions(file: ParquetFile, runs: pd.DataFrame, by_attempt: bool) -> np.nd
     first_codes = codes.get_indexer(pd.Index(first["run_id"]))
     attempts = first["attempt"].to_numpy() if by_attempt else np.zeros(len(first), dtype=np.int64)
     known = pd.MultiIndex.from_arrays([first_codes, attempts])
+    first_of = first.index.to_numpy()[np.unique(first_codes, return_index=True)[1]]
     found = [np.empty(0, dtype=np.int32)]
     for piece in file.slices(["run_id", "attempt"] if by_attempt else ["run_id"]):
         run_ids = file.cast("run_id", pa.chunked_array([piece.column("run_id")])).values.dictionary_encode()
@@ -221,7 +225,8 @@ def _positions(file: ParquetFile, runs: pd.DataFrame, by_attempt: bool) -> np.nd
         code = np.append(of_value, _ELSEWHERE)[run_ids.indices.fill_null(len(of_value)).to_numpy(zero_copy_only=False)]
         attempt = _attempts(file, piece) if by_attempt else np.zeros(len(code), dtype=np.int64)
         at = known.get_indexer(pd.MultiIndex.from_arrays([code, attempt]))
-        found.append(np.append(first.index.to_numpy(), _ORPHAN)[at].astype(np.int32))
+        of_run = np.append(first_of, _ORPHAN)[np.maximum(code, _ORPHAN)]
+        found.append(np.where(at < 0, of_run, np.append(first.index.to_numpy(), _ORPHAN)[at]).astype(np.int32))
     return np.concatenate(found)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ml.features.sequences import Moments, latest, places, rate, spans, starts, total
+from ml.features.sequences import Moments, below, latest, rate, spans, starts, total
 
 # Runs 1 and 3 become known together, before run 2.
 MOMENTS = Moments(known_us=np.array([10, 10, 20]), place=np.array([0, 2, 1]))
@@ -28,8 +28,8 @@ def test_no_facts_at_all_are_before_nothing() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 1_000_000])
-def test_places_count_the_codes_below_and_a_question_without_a_group_finds_none(step: int) -> None:
-    assert places(np.array([0, 2, 2, 5]) * step, np.array([6, 2, 0, 3, -4]) * step).tolist() == [4, 1, 0, 3, 0]
+def test_the_codes_below_are_counted_and_a_question_without_a_group_finds_none(step: int) -> None:
+    assert below(np.array([0, 2, 2, 5]) * step, np.array([6, 2, 0, 3, -4]) * step).tolist() == [4, 1, 0, 3, 0]
 
 
 def test_codes_say_their_group_and_place() -> None:

@@ -158,6 +158,15 @@ def test_projects_have_batches_of_their_own(history: Path) -> None:
     assert rows(second, "test_results", "project", "run_id") == [["p", "r2"], ["p", "r2"], ["p", "r3"]]
 
 
+def test_an_attempt_that_no_run_tells_is_one_more_execution_in_its_run(history: Path) -> None:
+    results = {"run_id": ["r1", "r1", "r2"], "attempt": [1, 7, 3], "test_id": ["a"] * 3, "outcome": ["failed"] * 3}
+    write(history, "test_results", results)
+    (first,) = collect(history, Interval(day(1), day(2)))
+    (second,) = collect(history, Interval(day(2), day(3)))
+    assert rows(first, "test_results", "run_id", "attempt") == [["r1", 1], ["r1", 7]]
+    assert rows(second, "test_results", "run_id", "attempt") == [["r2", 3]]
+
+
 def test_orphans_come_with_the_last_batch_of_an_open_fetch_only(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables_source, "MAX_BATCH_RESULTS", 2)
     orphans = {"run_id": ["r1", "gone", None], "test_id": ["a", "b", "c"], "outcome": ["passed"] * 3}

@@ -2,8 +2,11 @@
 
 import os
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("fourgate", deadline=None)  # a busy machine must not fail a test
+hypothesis.settings.load_profile("fourgate")
 pytest_plugins = ["tests.postgres", "tests.mlflow_server", "tests.services", "tests.e2e.stack"]
 SERVERS = {"postgres_server", "mlflow_uri"}
 

@@ -1,6 +1,7 @@
 """Opens what a stage works with, from the settings alone."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 HISTORY_TABLES = ("runs", "test_results", "changed_files")
 UNTITLED = "untitled_runs"
+LARGE_ROWS = 1_000_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -195,6 +197,21 @@ def report_url(settings: Settings, path: str) -> str:
     if not settings.airflow_url:
         return str(settings.home.absolute() / "reports" / path)
     return f"{settings.airflow_url}/fourgate/reports/{path}"
+
+
+@contextmanager
+def alone_if_large(settings: Settings, rows: int) -> Iterator[None]:
+    """Wait until nobody else below this home works on a frame of more than `LARGE_ROWS`, if this one is as large.
+
+    The tasks of one machine may be many, and its memory holds one such frame with all that is made of it. The place is
+    free again when the process ends, however it does.
+    """
+    if rows <= LARGE_ROWS:
+        yield
+        return
+    with (settings.home.absolute() / "large_frame.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from ml.settings import Settings
 from ml.spec import ALL_PROJECTS, Interval, ModelSpec, Snapshot
 from ml.stages.all_projects import joined
 from ml.stages.opening import (
+    alone_if_large,
     feature_context,
     folder_of,
     head,
@@ -55,9 +56,8 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
     key = key_of(*asked, feature_set(spec), code_version(), context)
     path = folder_of(settings, "frames", key) / "frame.parquet"
     if not path.exists():
-        frame = training_rows(settings, model, project, snapshot, moment)
-        with replacing(path) as scratch:
-            frame.to_parquet(scratch, index=False)
+        with alone_if_large(settings, _results_in(settings, snapshot, project)), replacing(path) as scratch:
+            training_rows(settings, model, project, snapshot, moment).to_parquet(scratch, index=False)
     keys = pd.read_parquet(path, columns=["run_id"])
     return {
         "model": model,
@@ -68,6 +68,13 @@ def build_frame(settings: Settings, model: str, project: str, snapshot: Snapshot
         "rows": len(keys),
         "runs": int(keys["run_id"].nunique()),
     }
+
+
+def _results_in(settings: Settings, snapshot: Snapshot, project: str) -> int:
+    known = projects_in(settings, snapshot) if project == ALL_PROJECTS else [project]
+    with open_warehouse(settings) as warehouse:
+        ledgers = [warehouse.batches(one, snapshot.snapshot_id) for one in known]
+    return sum(int(counts["test_results"]) for ledger in ledgers for counts in ledger["row_counts"])
 
 
 def training_rows(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
@@ -121,13 +128,14 @@ def _drift_of(settings: Settings, model: str, project: str, as_of: datetime | No
         champion = warehouse.champion(model, project)
         used = warehouse.used_periods(model, project)
     moment = now(settings, snapshot, project, as_of)
-    frame = pd.read_parquet(build_frame(settings, model, project, snapshot, moment)["path"])
-    reference, current = _periods(frame, used[-1] if used else None)
-    spec = models.load_model(model)
+    built, spec = build_frame(settings, model, project, snapshot, moment), models.load_model(model)
     columns = [name for name in spec.features if name not in GROWING_FEATURES]
-    subject = Subject(model, project, reference, current)
     rule = DriftRule(min_rows=spec.drift_rows)
-    report = measure_drift(_within(frame, reference), _within(frame, current), columns, subject, rule)
+    with alone_if_large(settings, built["rows"]):
+        frame = pd.read_parquet(built["path"])
+        reference, current = _periods(frame, used[-1] if used else None)
+        subject = Subject(model, project, reference, current)
+        report = measure_drift(_within(frame, reference), _within(frame, current), columns, subject, rule)
     with open_warehouse(settings) as warehouse:
         warehouse.record_drift(report, snapshot.snapshot_id, moment)
     registry = open_registry(settings)

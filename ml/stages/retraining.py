@@ -44,6 +44,7 @@ from ml.stages import evidence
 from ml.stages.all_projects import words_of
 from ml.stages.describing import describe
 from ml.stages.opening import (
+    alone_if_large,
     candidate_folder,
     folder_of,
     head,
@@ -80,6 +81,11 @@ def train(settings: Settings, frame: Mapping[str, Any], dag_run: str = "") -> di
     Returns:
         reference of the candidate; `version` is None where there is too little history, and `reason` says so.
     """
+    with alone_if_large(settings, frame["rows"]):
+        return _train(settings, frame, dag_run)
+
+
+def _train(settings: Settings, frame: Mapping[str, Any], dag_run: str) -> dict[str, Any]:
     spec = models.load_model(str(frame["model"]))
     rows = pd.read_parquet(frame["path"])
     with open_warehouse(settings) as warehouse:
@@ -131,7 +137,8 @@ def _with_trials(one: Fitted, tuned: Mapping[str, Tuned]) -> Fitted:
 def judge(settings: Settings, gate: str, candidate: Mapping[str, Any]) -> dict[str, Any]:
     """Hold a candidate against one gate; the verdict is kept beside the candidate."""
     thresholds = load_thresholds(settings.gates_file, str(candidate["model"]))
-    found = evidence.gather(settings, gate, candidate)
+    with alone_if_large(settings, candidate["rows"]):
+        found = evidence.gather(settings, gate, candidate)
     verdict: dict[str, Any] = without_nan(gates.judge(gate, found, thresholds).to_dict())
     write_json(Path(candidate["folder"]) / f"verdict_{gate}.json", verdict)
     return verdict

@@ -18,6 +18,7 @@ from ml.validation.reading import Mask, Table, kinds, read
 from ml.validation.rejected import rejected_lines, shown
 
 # Without the attempt: one attempt of a run may execute a test several times, and reports number those as attempts.
+PIECE_ROWS = 250_000
 _RUN_KEY = ["project", "run_id"]
 # the column that a rule over several columns counts for
 _ROW_RULES = {"finished_before_started": "finished_at"}
@@ -103,7 +104,15 @@ def require_predictions(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_violations(frame: pd.DataFrame, contract: type[pa.DataFrameModel]) -> int:
-    """Rows of a frame that break a contract; all of them when a column is missing or of another type."""
+    """Rows of a frame that break a contract; all of them when a column is missing or of another type.
+
+    Pandera holds several copies of what it validates, so a long frame is held against the contract in pieces.
+    """
+    pieces = (frame.iloc[at : at + PIECE_ROWS] for at in range(0, max(len(frame), 1), PIECE_ROWS))
+    return sum(_violations(piece, contract) for piece in pieces)
+
+
+def _violations(frame: pd.DataFrame, contract: type[pa.DataFrameModel]) -> int:
     numbered = frame.reset_index(drop=True)
     try:
         contract.validate(numbered, lazy=True)

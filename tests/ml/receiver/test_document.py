@@ -51,7 +51,6 @@ def test_no_request_of_the_document_ends_in_an_error_of_the_server(
         @given(case=schema[path][method].as_strategy())
         @bounded(
             max_examples=EXAMPLES,
-            deadline=None,
             database=None,
             derandomize=True,
             phases=[Phase.explicit, Phase.generate],
@@ -78,9 +77,7 @@ def test_whatever_is_sent_in_pieces_is_no_error_of_the_server(settings: Settings
     )
     # first, while there is room for uploads: most of the others are told to wait
     @example(length=len(body), cuts=[-1, 0], end=b"")
-    @bounded(
-        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate]
-    )
+    @bounded(max_examples=EXAMPLES, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
     def ask(length: int, cuts: list[int], end: bytes) -> None:
         headers = {**token, "Content-Type": content_type, "Upload-Length": str(length)}
         begun = httpx.post(f"{url}/api/v1/uploads", headers=headers)
@@ -115,7 +112,6 @@ def test_whatever_manifests_and_names_say_is_no_error_of_the_server(settings: Se
     @given(fields=FIELDS | LISTED, names=NAMES)
     @bounded(
         max_examples=3 * EXAMPLES,
-        deadline=None,
         database=None,
         derandomize=True,
         phases=[Phase.explicit, Phase.generate],

@@ -1,5 +1,6 @@
 """Moments from text, names from values, and files that are whole or not there."""
 
+import fcntl
 import json
 import math
 from datetime import UTC, datetime
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ml.errors import SettingsError
+from ml.settings import Settings
 from ml.spec import Interval
-from ml.stages.opening import key_of, replacing, to_span, without_nan, write_json
+from ml.stages.opening import LARGE_ROWS, alone_if_large, key_of, replacing, to_span, without_nan, write_json
 
 
 def test_a_span_is_read_in_any_time_zone_and_may_be_open() -> None:
@@ -76,3 +78,14 @@ def test_two_writers_of_one_file_do_not_write_into_each_others_scratch(tmp_path:
 def test_numbers_that_json_lacks_become_null_at_any_depth() -> None:
     value = {"a": math.nan, "b": [1.5, math.inf, ("x", -math.inf)], "c": {"d": 0.0, "e": None}}
     assert without_nan(value) == {"a": None, "b": [1.5, None, ["x", None]], "c": {"d": 0.0, "e": None}}
+
+
+def test_two_large_frames_wait_for_each_other_and_small_ones_for_nobody(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with alone_if_large(settings, LARGE_ROWS + 1), (tmp_path / "large_frame.lock").open("w") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with alone_if_large(settings, LARGE_ROWS):
+            pass
+    with (tmp_path / "large_frame.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

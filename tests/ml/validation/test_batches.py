@@ -178,7 +178,7 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(RUNS, RESULTS)
 def test_every_row_is_accepted_or_rejected_once_and_accepted_rows_stay_accepted(
     runs: list[dict[str, Any]], results: list[dict[str, Any]]

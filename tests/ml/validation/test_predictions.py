@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from ml.errors import ContractError
-from ml.validation import require_predictions
+from ml.schemas import Predictions
+from ml.validation import count_violations, judging, require_predictions
 from tests.ml.validation.validation_builders import AS_OF
 
 
@@ -35,3 +36,13 @@ def test_bad_predictions_are_refused_together_with_the_rule(
 ) -> None:
     with pytest.raises(ContractError, match=message):
         require_predictions(change(good_predictions()))
+
+
+@pytest.mark.parametrize("piece_rows", [1, 2, 10])
+def test_rows_that_break_a_contract_are_counted_in_pieces(piece_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "PIECE_ROWS", piece_rows)
+    frame = pd.concat([good_predictions(), good_predictions()], ignore_index=True)
+    assert count_violations(frame, Predictions) == 0
+    assert count_violations(frame.assign(probability=[0.5, 1.5, 0.5, -1.0]), Predictions) == 2
+    assert count_violations(frame.drop(columns="reasons"), Predictions) == 4
+    assert count_violations(frame.head(0), Predictions) == 0

@@ -10,6 +10,8 @@ from experiments import page
 from experiments.build_risk import CHANGE, STATE, builds_frame, builds_spec, choose, measure, split_at
 from ml import training
 
+pytestmark = pytest.mark.slow
+
 
 def frame_of(runs: int) -> pd.DataFrame:
     """Builds an hour apart; every third one fails."""

@@ -13,6 +13,8 @@ from ml.models import load_model
 from ml.sources.simulator import World, simulate
 from ml.training import runs_of
 
+pytestmark = pytest.mark.slow
+
 SPEC = load_model("test_selection")
 QUICK = replace(SPEC, candidates={"logistic_regression": SPEC.candidates["logistic_regression"]})
 WORLD = World(run_count=300, announced_count=0, module_count=3, tests_per_module=4, regression_rate=0.7)

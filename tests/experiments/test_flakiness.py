@@ -27,6 +27,8 @@ from experiments.flakiness import (
 from ml.sources.simulator import World
 from tests.label_builders import line
 
+pytestmark = pytest.mark.slow
+
 WORLD = World(seed=3, run_count=60, module_count=4, flaky_share=0.4)
 
 

@@ -268,6 +268,7 @@ _results = st.fixed_dictionaries(
 _STARTS = pa.array([0, 86_400], pa.timestamp("s", "UTC"))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(results=st.lists(_results, max_size=5), flags=st.tuples(*[st.none() | st.booleans()] * 2))
 def test_tables_as_csv_give_the_same_rows_as_the_same_tables_as_parquet(

@@ -174,6 +174,7 @@ list(JUnit(Path(sys.argv[1]), Path(sys.argv[2]), Limits(10_000, "salt")).fetch(I
 """
 
 
+@pytest.mark.slow
 def test_a_collector_killed_while_landing_leaves_no_batch_and_the_next_one_finishes(history: Path) -> None:
     write_report(write_run(history / "r1") / "a.xml")
     landing = history.parent / "landing"

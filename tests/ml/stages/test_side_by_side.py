@@ -14,6 +14,7 @@ import pytest
 from ml.stages.side_by_side import each
 
 
+@pytest.mark.slow
 def test_answers_come_in_the_order_of_the_inputs_from_other_processes() -> None:
     assert list(each(math.sqrt, [9.0, 4.0, 1.0], 2, ["math"])) == [3.0, 2.0, 1.0]
     assert os.getpid() not in each(_process_of, [1, 2], 2, [])
@@ -47,6 +48,7 @@ def test_an_error_comes_in_its_turn_and_ends_the_rest() -> None:
         next(answers)
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_a_parent_that_is_killed() -> None:
     code = (
         "from time import sleep\nfrom ml.stages.side_by_side import each\n"

@@ -16,6 +16,8 @@ from ml.training.fitting import chance, odds
 from ml.training.leaning import Pool
 from tests.ml.training.training_builders import small_spec
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = training.FitOptions(seed=7)
 LINEAR = small_spec().candidates["linear"]
 

@@ -17,6 +17,8 @@ from ml.training.calibration import calibrate
 from ml.training.leaning import Pool
 from ml.training.occlusion import Occluder
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["a", "b", "c"]
 CANDIDATES = load_model("test_selection").candidates
 

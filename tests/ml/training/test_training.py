@@ -13,6 +13,8 @@ from ml.spec import WEIGHT, Interval, Objective
 from ml.training.evaluation import score_by_cost
 from tests.ml.training.training_builders import START, frame_of, small_spec
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = training.FitOptions(seed=7)
 
 

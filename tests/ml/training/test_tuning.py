@@ -15,6 +15,8 @@ from ml.training import Plan, Ranker
 from ml.training.tuning import FOLDS, _folds
 from tests.ml.training.training_builders import frame_of, small_spec
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = training.FitOptions(seed=7, trials=4)
 
 

@@ -195,6 +195,7 @@ def test_a_fetch_that_takes_too_long_ends(
         list(opened.fetch(Interval()))
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ml.sources.git.repository.SILENT_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:

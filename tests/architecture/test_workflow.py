@@ -63,6 +63,7 @@ def test_hooks_use_the_locked_tools_as_make_check_does() -> None:
     assert {tool.removeprefix(".venv/bin/") for tool in tools} <= set(re.findall(r"\$\(BIN\)/([\w-]+)", MAKEFILE))
 
 
+@pytest.mark.slow
 def test_a_secret_in_a_file_stops_the_scan_that_make_check_runs(tmp_path: Path) -> None:
     options = re.search(r"^SECRETS := (.+)$", MAKEFILE, re.MULTILINE)
     assert options

@@ -15,6 +15,8 @@ from ml.features.sampling import TELLING_SHARE, drawn_runs
 from ml.spec import WEIGHT, Interval
 from tests.feature_builders import at, features_of, history, random_history, register, result, run
 
+pytestmark = pytest.mark.slow
+
 
 def runs(telling: int, others: int, results: int = 10) -> pd.DataFrame:
     count = telling + others

@@ -199,6 +199,7 @@ def test_a_test_that_never_ran_has_no_hints() -> None:
     assert hints(*timed(history("pp"), None), NO_TEXTS, NO_ORDER, [("v", "unheard")]) == {("v", "unheard"): ()}
 
 
+@pytest.mark.slow
 def test_chance_gives_a_hint_to_few_tests_without_a_cause() -> None:
     rng = np.random.default_rng(7)
     tests = [f"t{number}" for number in range(200)]

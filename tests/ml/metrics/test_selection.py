@@ -125,6 +125,7 @@ def test_a_point_is_the_least_share_that_reaches_the_recall():
     assert {point.run_count for point in points} == {100}
 
 
+@pytest.mark.slow
 def test_a_target_that_leaves_no_run_out_is_told_and_has_no_bounds():
     points = metrics.operating_points(runs_of([1, 2] * 50), "score")
     assert [point.is_all for point in points] == [False, False, False, True]
@@ -141,6 +142,7 @@ def test_the_interval_is_that_of_the_quantile_over_resampled_runs():
     assert (first.saved_min.low, first.saved_min.high) == pytest.approx((0.5, 0.9))
 
 
+@pytest.mark.slow
 def test_longer_blocks_widen_the_interval_of_runs_that_come_in_spells():
     spells = ([1] * 95 + [4, 5, 6, 7, 8]) * 4
     alone, blocks = (metrics.operating_points(runs_of(spells), "score", block=size)[1].tests for size in (1, 100))

@@ -119,6 +119,7 @@ def test_the_same_world_of_an_earlier_release_is_left_as_it_is(small: History, t
         write_history(simulate(replace(SMALL, run_count=45)), target)
 
 
+@pytest.mark.slow
 def test_a_longer_history_replaces_its_beginning(simulated: Path, tmp_path: Path) -> None:
     target = tmp_path / "simulated"
     shutil.copytree(simulated, target)

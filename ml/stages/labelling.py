@@ -37,7 +37,7 @@ def _label_project(settings: Settings, project: str, as_of: datetime | None) -> 
         found = labels.label(engine, project, moment).assign(snapshot_id=snapshot.snapshot_id)
     # What reads long runs without the lock; what is stored is compared with under it.
     with open_warehouse(settings) as warehouse, warehouse.lake_lock(LOCK_TIMEOUT_S):
-        latest = head(warehouse)
+        latest = warehouse.head() or snapshot
         fresh = labels.revisions(found, _stored(settings, latest.versions.get(TABLE), project))
         if len(fresh):
             latest = _append(settings, warehouse, latest, fresh, began)

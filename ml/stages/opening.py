@@ -97,12 +97,15 @@ def feature_context(settings: Settings) -> Context:
 
 
 def head(warehouse: Warehouse) -> Snapshot:
-    """The newest snapshot.
+    """The newest snapshot of the history.
+
+    One that only added labels does not count: what is built, fitted and published comes from facts, and would be made
+    again from the same ones.
 
     Raises:
         NotEnoughData: nothing was collected yet.
     """
-    snapshot = warehouse.head()
+    snapshot = warehouse.history_head()
     if snapshot is None or snapshot.data_until is None:
         raise NotEnoughData("the lake is empty: collect a history first (`fourgate collect` or DAG collect_ci_data)")
     return snapshot

@@ -98,6 +98,12 @@ class Ledger(Session):
         with self.transaction() as cursor:
             return _head(cursor)
 
+    def history_head(self) -> Snapshot | None:
+        """The latest snapshot with facts of its own: labels are drawn from facts and add none."""
+        with self.transaction() as cursor:
+            cursor.execute(f"{_SNAPSHOT} WHERE kind <> 'labels' ORDER BY snapshot_id DESC LIMIT 1")
+            return _as_snapshot(cursor.fetchone())
+
     def snapshot(self, snapshot_id: int) -> Snapshot:
         """A snapshot by its number.
 

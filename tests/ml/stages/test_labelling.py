@@ -52,7 +52,9 @@ def history(tmp_path: Path, settings: Settings) -> Path:
 
 def snapshot_of(settings: Settings) -> Snapshot:
     with open_warehouse(settings) as warehouse:
-        return head(warehouse)
+        found = warehouse.head()
+    assert found is not None
+    return found
 
 
 def stored_labels(settings: Settings, snapshot: Snapshot) -> pd.DataFrame:
@@ -95,6 +97,17 @@ def test_labels_leave_the_history_and_its_ledger_rows_alone(settings: Settings, 
     execute(history, 4, "p")
     collect(settings, history)
     assert len(labels.current(stored_labels(settings, snapshot_of(settings)))) == 1
+
+
+def test_labels_alone_give_nothing_new_to_learn_from(settings: Settings, history: Path) -> None:
+    with open_warehouse(settings) as warehouse:
+        before = head(warehouse)
+        (labelled,) = labelling.label(settings)
+        assert labelled["snapshot_id"] > before.snapshot_id
+        assert head(warehouse) == before
+        execute(history, 4, "p")
+        collect(settings, history)
+        assert head(warehouse).snapshot_id > labelled["snapshot_id"]
 
 
 def test_a_lake_of_a_release_without_labels_goes_on(settings: Settings, history: Path, postgres: Postgres) -> None:

@@ -38,12 +38,12 @@ class DuckDBEngine:
             self.register_frame(name, schema.empty_table())
             return
         inside = [field for field in schema if field.name not in PARTITIONS]
-        source = f"read_parquet({_texts(files)}, union_by_name = true, hive_partitioning = false, filename = true)"
+        # with the columns told, no file is opened before rows are asked for
+        declared = f"MAP {{{', '.join(map(_declared, inside))}}}"
+        source = f"read_parquet({_texts(files)}, schema = {declared}, hive_partitioning = false, filename = true)"
+        columns = [_name(field.name) for field in inside]
+        columns += [_partition(schema.field(key)) for key in PARTITIONS if key in schema.names]
         try:
-            present = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
-            found = {str(row[0]) for row in present}
-            columns = [_column(field, field.name in found) for field in inside]
-            columns += [_partition(schema.field(key)) for key in PARTITIONS if key in schema.names]
             self._connection.execute(
                 f"CREATE OR REPLACE VIEW {_name(name)} AS SELECT {', '.join(columns)} FROM {source}"
             )
@@ -155,9 +155,9 @@ def _type(field: pa.Field) -> str:
     return known
 
 
-def _column(field: pa.Field, present: bool) -> str:
-    value = _name(field.name) if present else "NULL"
-    return f"CAST({value} AS {_type(field)}) AS {_name(field.name)}"
+def _declared(field: pa.Field) -> str:
+    name = _text(field.name)
+    return f"{name}: {{name: {name}, type: '{_type(field)}', default_value: NULL}}"
 
 
 def _partition(field: pa.Field) -> str:

@@ -8,6 +8,7 @@ Features of failures (`build_failures`) are asked for when the run is known, so 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,10 @@ from ml.features import (
     pairs,
     test_history,
 )
-from ml.features.assembly import Block, Named, Part, absent, doubles, take
+from ml.features.assembly import Block, Named, Part, Rows, absent, doubles, take
 from ml.features.executions import Executions, Merged
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
-from ml.features.sequences import Moments, Numbers, Values
+from ml.features.sequences import Moments, Numbers, Values, order_of
 from ml.features.test_history import WEEK_US
 from ml.schemas import FEATURES, BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns, feature_descriptions
 from ml.spec import WEIGHT, WHOLE_RUN
@@ -104,11 +105,10 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         asked, weight = _rows(engine, series, done.moments, wanted), _weights(engine) if is_drawn else None
         shared = changed.result()
         for rows in _pieces(asked, piece_rows):
-            found = Block([*FEATURES, *pairs.OF_THE_TREE], len(rows["query_no"]))
+            found = Block([*FEATURES, *pairs.OF_THE_TREE], len(rows))
             filled = other.submit(_fill_related, beside, rows, found, shared["has_change"], (paired, touched))
-            found.fill(past.features(rows), told.features(rows), _by_rows(shared, rows))
-            by_author = past.by_author.before(rows)
-            found.fill(neighbours.author_features(by_author, found["author_runs_count"]))
+            known = rows.beside(author_runs_count=found["author_runs_count"])
+            found.fill(known, past.features, told.features, partial(_by_rows, shared), past.author_features)
             keys = _keys(engine, queries.project, found, rows)
             filled.result()
             frame = _frame(columns(TestSelectionFrame), keys, found)
@@ -121,7 +121,7 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
 class _Past:
     """What executions tell of a test, of its surroundings, and of it in runs of the same change or author."""
 
-    done: Executions
+    history: test_history.History
     groups: Mapping[str, neighbours.GroupRuns]
     by_change: test_history.FailuresBy
     by_author: test_history.FailuresBy
@@ -130,13 +130,17 @@ class _Past:
     def of(cls, engine: Engine, done: Executions, series: Mapping[str, Numbers]) -> "_Past":
         by_change = test_history.FailuresBy.of(engine, done, "change_key")
         by_author = test_history.FailuresBy.of(engine, done, "author_id", "NOT o.is_outage")
-        return cls(done, neighbours.group_runs(done, series), by_change, by_author)
+        return cls(test_history.History.of(done), neighbours.group_runs(done, series), by_change, by_author)
 
-    def features(self, rows: Mapping[str, Numbers]) -> Named:
-        """All but those of the author, which need to know how many runs there were."""
-        yield from test_history.features(self.done, rows)
+    def features(self, rows: Rows) -> Named:
+        """All but those of the author."""
+        yield from self.history.features(rows)
         yield from neighbours.features(self.groups, rows)
         yield "change_failures_count", self.by_change.before(rows)
+
+    def author_features(self, rows: Rows) -> Named:
+        """Those, of rows that say how many runs the author had."""
+        return neighbours.author_features(self.by_author.before(rows), rows["author_runs_count"])
 
 
 def _prepare_names(engine: Engine, paths: Future[None]) -> None:
@@ -164,7 +168,7 @@ def _prepare_changes(engine: Engine, before: Future[None]) -> pd.DataFrame:
 
 def _fill_related(
     engine: Engine,
-    rows: Mapping[str, Numbers],
+    rows: Rows,
     found: Block,
     has_change: pd.Series,
     ready: tuple[Future[None], Future[dict[str, cofailures.Touched]]],
@@ -174,15 +178,17 @@ def _fill_related(
     paired.result()
     _fill_parts(engine, PARTS, rows, found)
     # nothing is known of what failed together where no changed file is
-    found.fill(cofailures.features(touched.result(), rows, np.where(has_change == 1, 0, np.nan)))
+    for together in cofailures.related(touched.result(), rows, np.where(has_change == 1, 0, np.nan)):
+        found.fill(rows, together.features)
 
 
-def _fill_parts(engine: Engine, parts: Sequence[Part], rows: Mapping[str, Numbers], found: Block) -> None:
+def _fill_parts(engine: Engine, parts: Sequence[Part], rows: Rows, found: Block) -> None:
     otherwise = absent(engine, parts, changes.RUN_JOINS)
     change_no = pairs.changes_of(engine, len(next(iter(otherwise.values()))))
-    rows = {**rows, "change_no": change_no[rows["query_no"] - 1]}
-    found.fill(*(take(engine, part, rows, otherwise[part.absent]) for part in parts))
-    found.fill(pairs.tree_features(found["package_depth"], found["package_lead"], rows["depths"]))
+    rows = rows.telling("change_no", "query_no", change_no)
+    for part in parts:
+        found.fill(rows, take(engine, part, rows, otherwise[part.absent]).features)
+    found.fill(rows.beside(**{name: found[name] for name in pairs.OF_THE_TREE}), pairs.tree_features)
 
 
 def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -203,8 +209,8 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     done = Executions.of(merged, lineage.Lines.read(engine, merged.moments))
     done.register_failures(engine)
     rows = _rows(engine, _series(engine), done.moments, _asked(engine))
-    found = Block([*feature_descriptions(FlakyTestsFrame), *pairs.OF_THE_TREE], len(rows["query_no"]))
-    found.fill(test_history.features(done, rows))
+    found = Block([*feature_descriptions(FlakyTestsFrame), *pairs.OF_THE_TREE], len(rows))
+    found.fill(rows, test_history.History.of(done).features)
     failures.register_history(engine, rows, found)
     changes.prepare_history(engine, context)
     changes.prepare(engine)
@@ -213,9 +219,8 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     failures.prepare(engine)
     failure_texts.prepare_own(engine)
     by_change = test_history.FailuresBy.of(engine, done, "change_key")
-    found.fill([("change_failures_count", by_change.before(rows))])
     shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
-    found.fill(_by_rows(shared, rows))
+    found.fill(rows, lambda part: [("change_failures_count", by_change.before(part))], partial(_by_rows, shared))
     _fill_parts(engine, FAILURE_PARTS, rows, found)
     return _frame(columns(FlakyTestsFrame), _keys(engine, queries.project, found, rows), found)
 
@@ -289,15 +294,16 @@ def run_outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataF
     return _whole_runs(found)[names].astype({"failed": bool})
 
 
-def _of_runs(engine: Engine, expressions: Mapping[str, str], joins: str) -> pd.DataFrame:
-    """Features that all rows of a run share, a row per run asked for."""
-    return engine.fetch(f"SELECT {doubles(expressions)} FROM {joins} ORDER BY c.query_no")
+def _of_runs(engine: Engine, expressions: Mapping[str, str], joins: str) -> dict[str, Values]:
+    """Features that all rows of a run share, a value per run asked for."""
+    found = engine.fetch(f"SELECT {doubles(expressions)} FROM {joins} ORDER BY c.query_no")
+    return {str(name): found[name].to_numpy(np.float64) for name in found}
 
 
-def _by_rows(shared: pd.DataFrame, rows: Mapping[str, Numbers]) -> Named:
+def _by_rows(shared: Mapping[str, Values], rows: Rows) -> Named:
     at = rows["query_no"] - 1
-    for name in shared:
-        yield str(name), shared[name].to_numpy(np.float64).take(at)
+    for name, values in shared.items():
+        yield name, values.take(at)
 
 
 def _weights(engine: Engine) -> Values:
@@ -308,19 +314,19 @@ def _weights(engine: Engine) -> Values:
     return found["weight"].to_numpy(np.float64)
 
 
-def _pieces(rows: Mapping[str, Numbers], piece_rows: int) -> Iterator[dict[str, Numbers]]:
+def _pieces(rows: Rows, piece_rows: int) -> Iterator[Rows]:
     """The rows in pieces that end where a run does."""
-    count, start = len(rows["query_no"]), 0
+    query_no, count, start = rows["query_no"], len(rows), 0
     while True:
         last = min(start + piece_rows, count) - 1 if piece_rows else count - 1
-        end = int(np.searchsorted(rows["query_no"], rows["query_no"][last], side="right")) if count else 0
-        yield {name: values[start:end] for name, values in rows.items()}
+        end = int(np.searchsorted(query_no, query_no[last], side="right")) if count else 0
+        yield rows.part(slice(start, end))
         if end == count:
             return
         start = end
 
 
-def _keys(engine: Engine, project: str, found: Block, rows: Mapping[str, Numbers]) -> dict[str, Any]:
+def _keys(engine: Engine, project: str, found: Block, rows: Rows) -> dict[str, Any]:
     """What else each row of a frame says: names in place of the numbers, moments and outcomes."""
     run_at, series_at = rows["query_no"] - 1, rows["series_no"] - 1
     runs = engine.fetch("SELECT run_id, started_us, known_us FROM query_run ORDER BY query_no")
@@ -377,18 +383,15 @@ def _executed(engine: Engine, merged: Merged, lines: lineage.Lines) -> dict[str,
     }
 
 
-def _rows(
-    engine: Engine, series: Mapping[str, Numbers], moments: Moments, wanted: Mapping[str, Numbers]
-) -> dict[str, Numbers]:
+def _rows(engine: Engine, series: Mapping[str, Numbers], moments: Moments, wanted: Mapping[str, Numbers]) -> Rows:
     """The rows wanted, ordered by run and series, with all that their numbers say."""
-    order = np.argsort(wanted["query_no"] * (len(series["test_no"]) + 1) + wanted["series_no"])
-    rows = {name: values[order] for name, values in wanted.items()}
-    for name, values in series.items():
-        rows[name] = values[rows["series_no"] - 1]
-    rows["lineage_test_no"] = series["test_no"][rows["lineage_no"] - 1]
+    order = order_of(wanted["query_no"] * (len(series["test_no"]) + 1) + wanted["series_no"])
     at_us = engine.fetch("SELECT at_us FROM query_run ORDER BY query_no")["at_us"].to_numpy(np.int64)
     of_run = {"at_us": at_us, "before": moments.before(at_us), "week_before": moments.before(at_us - WEEK_US)}
-    return rows | {name: values[rows["query_no"] - 1] for name, values in of_run.items()}
+    told = {name: ("query_no", values) for name, values in of_run.items()}
+    told |= {name: ("series_no", values) for name, values in series.items()}
+    told["lineage_test_no"] = ("lineage_no", series["test_no"])
+    return Rows({name: values[order] for name, values in wanted.items()}, told)
 
 
 def _moments(micros: pd.Series) -> pd.DatetimeIndex:

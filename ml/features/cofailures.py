@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features.assembly import Named, Pair, places, spread
+from ml.features.assembly import Pair, Related, Rows
 from ml.features.executions import Executions
 from ml.features.queries import Engine
 from ml.features.sequences import Moments, Numbers, Values, below, spans, total
@@ -91,16 +91,15 @@ def _touched(engine: Engine, done: Executions, key: str) -> Touched:
     )
 
 
-def features(kinds: Mapping[str, Touched], rows: Mapping[str, Numbers], change: Values) -> Named:
-    """Name and value of each row asked for; `change` is 0 for each run whose changed files are known, else NaN."""
+def related(kinds: Mapping[str, Touched], rows: Rows, change: Values) -> Iterator[Related]:
+    """Features of the rows asked for; `change` is 0 for each run whose changed files are known, else NaN."""
     nothing = np.full(len(change), np.nan)
-    asked = (rows["query_no"], rows["lineage_no"])
     for kind, names in COLUMNS.items():
         pieces = [_together(kinds[kind], part) for part in _parts(kinds[kind], rows["query_no"])]
-        query_no, lineage_no = (np.concatenate([piece[0][at] for piece in pieces]) for at in (0, 1))
+        known = (np.concatenate([piece[0][0] for piece in pieces]), np.concatenate([piece[0][1] for piece in pieces]))
         values = {name: np.concatenate([piece[1][told] for piece in pieces]) for name, told in names.items()}
         otherwise = {name: nothing if told == "since_s" else change for name, told in names.items()}
-        yield from spread(values, places(asked, (query_no, lineage_no)), rows["query_no"], otherwise)
+        yield Related.of(rows, ("query_no", "lineage_no"), known, values, otherwise)
 
 
 def _parts(touched: Touched, query_no: Numbers) -> Iterator[slice]:

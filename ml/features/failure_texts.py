@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features.assembly import Named, Part
+from ml.features.assembly import Named, Part, Rows
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, Values, latest
+from ml.features.sequences import Facts, Moments, Values
 
 # Kinds of failures that speak of what surrounds a test.
 SURROUNDINGS = ("timeout", "network", "resource")
@@ -37,21 +37,19 @@ class Told:
     """Failures with a text, those of a lineage together and in the order of becoming known.
 
     Attributes:
-        moments: When runs became known.
-        codes: `Moments.codes` of lineage and place, ascending.
-        states: repeated_failure_rate, environment_failure_rate and last_failure_alike_count right after each.
+        facts: The failures, by lineage.
+        states: repeated_failure_rate, environment_failure_rate and last_failure_alike_count right after each, and NaN
+            after the last.
     """
 
-    moments: Moments
-    codes: Numbers
+    facts: Facts
     states: Mapping[str, Values]
 
-    def features(self, rows: Mapping[str, Numbers]) -> Named:
+    def features(self, rows: Rows) -> Named:
         """Name and value of each row asked for, NaN where no text is told of its test."""
-        codes, lineage_no = self.moments.codes, rows["lineage_no"]
-        found = latest(self.codes, codes(lineage_no, 0), codes(lineage_no, rows["before"]))
+        found = self.facts.latest(rows["lineage_no"], rows["before"])
         for name, values in self.states.items():
-            yield name, np.append(values, np.nan)[found]
+            yield name, values[found]
 
 
 def told(engine: Engine, moments: Moments) -> Told:
@@ -69,7 +67,8 @@ def told(engine: Engine, moments: Moments) -> Told:
         """
     )
     codes = moments.codes(found.pop("lineage_no").to_numpy(), moments.place[found.pop("run_no").to_numpy(np.int64) - 1])
-    return Told(moments, codes, {str(name): found[name].to_numpy(np.float64) for name in found})
+    states = {str(name): np.append(found[name].to_numpy(np.float64), np.nan) for name in found}
+    return Told(Facts.of(moments, codes), states)
 
 
 def prepare_own(engine: Engine) -> None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from ml.features import names
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, latest
+from ml.features.sequences import Facts, Moments, Numbers
 
 RECENT_RUNS = 5
 ALWAYS = 2**62  # microseconds: no moment comes later
@@ -45,14 +45,12 @@ class Lines:
     """What the names of tests stood for, from one place in the order of becoming known to before another.
 
     Attributes:
-        moments: When runs became known.
-        codes: `Moments.codes` of name and first place; ascending.
+        facts: The spans, by name and first place.
         until: Place.
         lineage_no: Of each span.
     """
 
-    moments: Moments
-    codes: Numbers
+    facts: Facts
     until: Numbers
     lineage_no: Numbers
 
@@ -63,18 +61,20 @@ class Lines:
         name, since, until, line = (spans[column].to_numpy(np.int64) for column in spans)
         codes = moments.codes(name, moments.before(since))
         order = np.argsort(codes)
-        return cls(moments, codes[order], moments.before(until)[order], line[order])
+        return cls(Facts.of(moments, codes[order]), moments.before(until)[order], line[order])
 
     def of(self, names: Numbers, place: Numbers) -> Numbers:
         """What each name (series_no) stood for when the run of that place became known; `names` if all for themselves.
 
         A question, which sees what was known strictly before it, is asked with the place of the last run it may see.
         """
-        if not len(self.codes):
+        if not len(self.until):
             return names
-        codes = self.moments.codes
-        at = latest(self.codes, codes(names, 0), codes(names, place + 1))
-        return np.where((at >= 0) & (place < self.until[at]), self.lineage_no[at], names)
+        found = names.copy()
+        at = self.facts.latest(names, place + 1)
+        heirs = np.flatnonzero(at >= 0)
+        found[heirs] = np.where(place[heirs] < self.until[at[heirs]], self.lineage_no[at[heirs]], names[heirs])
+        return found
 
 
 def store_tests(engine: Engine) -> None:

@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.features import names
-from ml.features.assembly import Named, Part
+from ml.features.assembly import Named, Part, Rows
 from ml.features.queries import Engine
-from ml.features.sequences import Numbers, Values
+from ml.features.sequences import Numbers
 
 COMMON_WORD_SHARE = 0.2
 SIMILAR = 0.25
@@ -66,10 +66,10 @@ PARTS = (
 )
 
 
-def tree_features(depth: Values, lead: Values, depths: Numbers) -> Named:
+def tree_features(rows: Rows) -> Named:
     """How far a test's package, `depths` folders deep, is from the change, of what `NAME_PARTS` tell."""
-    yield "tree_distance_count", depths + lead
-    yield "package_overlap_rate", depth / depths
+    yield "tree_distance_count", rows["depths"] + rows["package_lead"]
+    yield "package_overlap_rate", rows["package_depth"] / rows["depths"]
 
 
 def register_paths(engine: Engine, given: pd.DataFrame | None) -> None:

@@ -25,6 +25,7 @@ from ml.features import (
     neighbours,
     pairs,
     test_history,
+    words,
 )
 from ml.features.assembly import Block, Named, Part, Rows, absent, doubles, take
 from ml.features.executions import Executions, Merged
@@ -93,6 +94,7 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         is_drawn = facts.prepare(engine, queries, context)
         changed = other.submit(_prepare_changes, beside, before)
         paired = other.submit(pairs.prepare, beside)
+        said = other.submit(words.Words.of, beside, merged)
         lines = lineage.Lines.read(engine, merged.moments)
         done = Executions.of(merged, lines)
         done.register_failures(engine)
@@ -106,7 +108,7 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         shared = changed.result()
         for rows in _pieces(asked, piece_rows):
             found = Block([*FEATURES, *pairs.OF_THE_TREE], len(rows))
-            filled = other.submit(_fill_related, beside, rows, found, shared["has_change"], (paired, touched))
+            filled = other.submit(_fill_related, beside, rows, found, shared["has_change"], (paired, said, touched))
             known = rows.beside(author_runs_count=found["author_runs_count"])
             found.fill(known, past.features, told.features, partial(_by_rows, shared), past.author_features)
             keys = _keys(engine, queries.project, found, rows)
@@ -155,10 +157,9 @@ def _prepare_history(engine: Engine, context: Context, names: Future[None]) -> N
     """Tables of what is known of runs, files and words, once the facts are there."""
     names.result()
     changes.prepare_history(engine, context)
-    pairs.prepare_history(engine)
 
 
-def _prepare_changes(engine: Engine, before: Future[None]) -> pd.DataFrame:
+def _prepare_changes(engine: Engine, before: Future[None]) -> dict[str, Values]:
     """Tables of what changed, once the runs asked for are there; and the features that all rows of a run share."""
     before.result()
     pairs.register_titles(engine)
@@ -170,25 +171,30 @@ def _fill_related(
     engine: Engine,
     rows: Rows,
     found: Block,
-    has_change: pd.Series,
-    ready: tuple[Future[None], Future[dict[str, cofailures.Touched]]],
+    has_change: Values,
+    ready: tuple[Future[None], Future[words.Words], Future[dict[str, cofailures.Touched]]],
 ) -> None:
-    """How each test relates to the change: by names, and by failing together."""
-    paired, touched = ready
+    """How each test relates to the change: by names, by words, and by failing together."""
+    paired, said, touched = ready
     paired.result()
-    _fill_parts(engine, PARTS, rows, found)
-    # nothing is known of what failed together where no changed file is
-    for together in cofailures.related(touched.result(), rows, np.where(has_change == 1, 0, np.nan)):
+    otherwise = _fill_parts(engine, PARTS, rows, found)
+    # nothing is known of shared words, and of what failed together, where no changed file is
+    change = np.where(has_change == 1, 0, np.nan)
+    for kind, nothing in (("files", change), ("title", otherwise[pairs.UNTOLD])):
+        found.fill(rows, said.result().related(kind, rows, nothing).features)
+    for together in cofailures.related(touched.result(), rows, change):
         found.fill(rows, together.features)
 
 
-def _fill_parts(engine: Engine, parts: Sequence[Part], rows: Rows, found: Block) -> None:
+def _fill_parts(engine: Engine, parts: Sequence[Part], rows: Rows, found: Block) -> dict[str, Values]:
+    """Fill what `parts` tell, and return what `absent` does."""
     otherwise = absent(engine, parts, changes.RUN_JOINS)
     change_no = pairs.changes_of(engine, len(next(iter(otherwise.values()))))
     rows = rows.telling("change_no", "query_no", change_no)
     for part in parts:
         found.fill(rows, take(engine, part, rows, otherwise[part.absent]).features)
     found.fill(rows.beside(**{name: found[name] for name in pairs.OF_THE_TREE}), pairs.tree_features)
+    return otherwise
 
 
 def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 from ml.features.assembly import Pair, Related, Rows
 from ml.features.executions import Executions
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, Values, below, spans, total
+from ml.features.sequences import Moments, Numbers, Values, batches, below, spans, total
 
 PRIOR_TOUCHES = 2
 AT_ONCE = 4_000_000
@@ -95,25 +95,19 @@ def related(kinds: Mapping[str, Touched], rows: Rows, change: Values) -> Iterato
     """Features of the rows asked for; `change` is 0 for each run whose changed files are known, else NaN."""
     nothing = np.full(len(change), np.nan)
     for kind, names in COLUMNS.items():
-        pieces = [_together(kinds[kind], part) for part in _parts(kinds[kind], rows["query_no"])]
+        pieces = [_together(kinds[kind], part) for part in _parts(kinds[kind], rows)]
         known = (np.concatenate([piece[0][0] for piece in pieces]), np.concatenate([piece[0][1] for piece in pieces]))
         values = {name: np.concatenate([piece[1][told] for piece in pieces]) for name, told in names.items()}
         otherwise = {name: nothing if told == "since_s" else change for name, told in names.items()}
         yield Related.of(rows, ("query_no", "lineage_no"), known, values, otherwise)
 
 
-def _parts(touched: Touched, query_no: Numbers) -> Iterator[slice]:
+def _parts(touched: Touched, rows: Rows) -> Iterator[slice]:
     """What the runs of the rows touch, in parts of whole runs with at most some `AT_ONCE` pairs; at least one part."""
-    first, last = (query_no[0], query_no[-1]) if len(query_no) else (0, -1)
-    start, end = np.searchsorted(touched.query_no, [first, last + 1])
-    sums = total(np.subtract(*_tests(touched, slice(0, None))))
-    while True:
-        final = min(max(np.searchsorted(sums, sums[start] + AT_ONCE, side="right") - 2, start), end - 1)
-        stop = np.searchsorted(touched.query_no, touched.query_no[final], side="right") if start < end else start
-        yield slice(start, stop)
-        if stop >= end:
-            return
-        start = stop
+    start, end = np.searchsorted(touched.query_no, np.add(rows.span("query_no"), (0, 1)))
+    sizes = np.subtract(*_tests(touched, slice(start, end)))
+    for part in batches(touched.query_no[start:end], sizes, AT_ONCE):
+        yield slice(start + part.start, start + part.stop)
 
 
 def _tests(touched: Touched, part: slice) -> tuple[Numbers, Numbers]:

@@ -6,6 +6,7 @@ numbers stands for each window and each as-of join over moments; and counts, whi
 are taken as differences: equal to the last bit whatever facts come later.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,11 @@ class Facts:
         found, earlier = (self.counts.take(code, mode="clip") for code in (wanted, least))
         return np.where(found > earlier, found, 0) - 1
 
+    def count(self, group: Numbers, before: Numbers) -> Numbers:
+        """How many facts of each question's group are below its number of places."""
+        least, wanted = self.moments.codes(group, 0), self.moments.codes(group, before)
+        return below(self.codes, wanted) - below(self.codes, least)
+
     def _searched(self, group: Numbers, before: Numbers) -> Numbers:
         found = below(self.codes, self.moments.codes(group, before)) - 1
         is_there = (found >= 0) & (self.codes.take(found, mode="clip") >= self.moments.codes(group, 0))
@@ -149,6 +155,18 @@ def spans(first: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
     sizes = end - first
     owner = np.repeat(np.arange(len(sizes)), sizes)
     return owner, np.arange(len(owner)) + (first - total(sizes)[:-1])[owner]
+
+
+def batches(owner: Numbers, sizes: Numbers, most: int) -> Iterator[slice]:
+    """Parts of whole owners (ascending) with at most some `most` in sizes; at least one part."""
+    start, end, sums = 0, len(owner), total(sizes)
+    while True:
+        final = min(max(np.searchsorted(sums, sums[start] + most, side="right") - 2, start), end - 1)
+        stop = int(np.searchsorted(owner, owner[final], side="right")) if start < end else start
+        yield slice(start, stop)
+        if stop >= end:
+            return
+        start = stop
 
 
 def rate(part: Numbers, whole: Numbers) -> Values:

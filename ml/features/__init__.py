@@ -86,9 +86,9 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         beside = engine.alongside()
         facts.store_changed(engine)
         paths = other.submit(pairs.register_paths, beside, queries.changed_files)
-        facts.store_names(engine, context)
+        results = facts.store_names(engine, context)
         names = other.submit(_prepare_names, beside, paths)
-        merged = facts.store_results(engine, context)
+        merged = facts.store_results(engine, context, results)
         before = other.submit(_prepare_history, beside, context, names)
         engine.lend_thread()  # the files are read; what follows are many small statements, and NumPy
         is_drawn = facts.prepare(engine, queries, context)
@@ -99,7 +99,7 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         done = Executions.of(merged, lines)
         done.register_failures(engine)
         touched = other.submit(cofailures.touched, beside, done)
-        told = failure_texts.told(engine, done.moments)
+        told = failure_texts.told(engine, results.texts, done.moments)
         names.result()
         series = _series(engine)
         past = _Past.of(engine, done, series)
@@ -206,8 +206,8 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
         `known_at` are null: why a test failed is for labels to say.
     """
     facts.store_changed(engine)
-    facts.store_names(engine, context)
-    merged = facts.store_results(engine, context)
+    results = facts.store_names(engine, context)
+    merged = facts.store_results(engine, context, results)
     facts.prepare_failures(engine, queries, context)
     pairs.register_paths(engine, queries.changed_files)
     pairs.register_tests(engine)
@@ -223,7 +223,7 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     pairs.prepare_names(engine)
     pairs.prepare_pairs(engine)
     failures.prepare(engine)
-    failure_texts.prepare_own(engine)
+    failure_texts.prepare_own(engine, results.texts)
     by_change = test_history.FailuresBy.of(engine, done, "change_key")
     shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
     found.fill(rows, lambda part: [("change_failures_count", by_change.before(part))], partial(_by_rows, shared))
@@ -239,8 +239,7 @@ def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFra
         known; predictions have null `failed`, `duration_s` and `known_at`.
     """
     facts.store_changed(engine)
-    facts.store_names(engine, context)
-    facts.store_results(engine, context)
+    facts.store_results(engine, context, facts.store_names(engine, context))
     facts.prepare_runs(engine, queries, context)
     pairs.register_paths(engine, queries.changed_files)
     lineage.store_files(engine)
@@ -291,8 +290,7 @@ def outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame
 def run_outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     """Outcomes of the runs named in ``published``, as `build_runs` labels them; columns as of `outcomes`."""
     facts.store_changed(engine)
-    facts.store_names(engine, context)
-    facts.store_results(engine, context)
+    facts.store_results(engine, context, facts.store_names(engine, context))
     facts.prepare_runs(engine, queries, context)
     build_history.store_outcomes(engine)
     found = engine.fetch(build_history.OUTCOMES)

@@ -8,16 +8,8 @@ import pyarrow as pa
 
 from ml.features.lineage import Lines
 from ml.features.queries import Engine
+from ml.features.results import Results
 from ml.features.sequences import Moments, Numbers, Values, starts
-
-RESULTS = """
-    SELECT s.series_no, r.run_no, CAST(t.outcome IN ('failed', 'error') AS SMALLINT) AS failed,
-        CAST(t.duration_s AS DOUBLE) AS duration_s
-    FROM test_results AS t
-    JOIN run AS r ON r.run_id = t.run_id
-    JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
-    WHERE t.outcome <> 'skipped'
-    """
 
 
 @dataclass(frozen=True)
@@ -41,15 +33,14 @@ class Merged:
     duration_s: Values
 
     @classmethod
-    def of(cls, engine: Engine, moments: Moments) -> "Merged":
-        """Of the view test_results, but for what was skipped; the tables ``run`` and ``series`` are there."""
-        found = engine.fetch(RESULTS)
-        series_no, run_no = found["series_no"].to_numpy(), found["run_no"].to_numpy()
+    def of(cls, results: Results, moments: Moments) -> "Merged":
+        """Of the results of all attempts."""
+        series_no, run_no = results.series_no, results.run_no
         place = moments.place[run_no - 1]
         codes = moments.codes(series_no, place)
         order = np.argsort(codes)
         ordered = codes[order]
-        failed, duration_s = found["failed"].to_numpy(np.int8)[order], found["duration_s"].to_numpy(np.float64)[order]
+        failed, duration_s = results.failed[order], results.duration_s[order]
         first = np.flatnonzero(np.diff(ordered, prepend=-1))
         if len(first) < len(ordered):
             failed, duration_s = np.maximum.reduceat(failed, first), np.fmax.reduceat(duration_s, first)

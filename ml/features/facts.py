@@ -23,6 +23,7 @@ import pyarrow as pa
 from ml.features import lineage
 from ml.features.executions import Merged
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
+from ml.features.results import Results
 from ml.features.sampling import drawn_runs
 from ml.features.sequences import Moments
 from ml.spec import EPOCH, TRUNKS, Interval
@@ -79,15 +80,15 @@ def store_changed(engine: Engine) -> None:
     engine.store("changed", "SELECT run_id, path, added, deleted FROM changed_files")
 
 
-def store_names(engine: Engine, context: Context) -> None:
-    """Create ``run`` and ``series``: what the views runs and test_results name."""
+def store_names(engine: Engine, context: Context) -> Results:
+    """Create ``run`` and ``series``: what the views runs and test_results name; and return the results."""
     _store_runs(engine, context)
-    _store_series(engine)
+    return Results.of(engine)
 
 
-def store_results(engine: Engine, context: Context) -> Merged:
+def store_results(engine: Engine, context: Context, results: Results) -> Merged:
     """Create ``execution`` and ``run_result``, and return what is in the former; `store_names` went before."""
-    merged = Merged.of(engine, Moments.of(engine))
+    merged = Merged.of(results, Moments.of(engine))
     merged.register(engine)
     _store_run_results(engine, context)
     return merged
@@ -131,18 +132,6 @@ def _author(value: str, context: Context) -> str:
 
 def _change_key(branch: str, change_id: str) -> str:
     return f"COALESCE({change_id}, CASE WHEN LOWER({branch}) NOT IN {TRUNKS} THEN {branch} END)"
-
-
-def _store_series(engine: Engine) -> None:
-    engine.store(
-        "series",
-        """
-        SELECT variant, test_id, CAST(ROW_NUMBER() OVER (ORDER BY variant, test_id) AS INTEGER) AS series_no,
-            CAST(DENSE_RANK() OVER (ORDER BY variant) AS INTEGER) AS variant_no,
-            CAST(DENSE_RANK() OVER (ORDER BY test_id) AS INTEGER) AS test_no
-        FROM (SELECT DISTINCT variant, test_id FROM test_results WHERE outcome <> 'skipped')
-        """,
-    )
 
 
 def _store_run_results(engine: Engine, context: Context) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from ml.features.assembly import Named, Part, Rows
 from ml.features.queries import Engine
@@ -52,9 +53,9 @@ class Told:
             yield name, values[found]
 
 
-def told(engine: Engine, moments: Moments) -> Told:
-    """What failures told; the tables of `facts` and ``failure_place`` are there."""
-    _store_told(engine)
+def told(engine: Engine, texts: pa.Table, moments: Moments) -> Told:
+    """What failures told: `texts` of `ml.features.results`. The tables of `facts` and ``failure_place`` are there."""
+    _store_told(engine, texts)
     running = "OVER (PARTITION BY lineage_no ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
     found = engine.fetch(
         f"""
@@ -71,9 +72,9 @@ def told(engine: Engine, moments: Moments) -> Told:
     return Told(Facts.of(moments, codes), states)
 
 
-def prepare_own(engine: Engine) -> None:
+def prepare_own(engine: Engine, texts: pa.Table) -> None:
     """Create the table that `OWN_PARTS` name, for failures that are asked about when their run is known."""
-    _store_told(engine)
+    _store_told(engine, texts)
     engine.store(
         "own_text",
         """
@@ -105,21 +106,19 @@ def prepare_own(engine: Engine) -> None:
     )
 
 
-def _store_told(engine: Engine) -> None:
+def _store_told(engine: Engine, texts: pa.Table) -> None:
     """``told``: failures with a text: its number, the test's next execution, other tests of the run that read alike.
 
     The numbers of texts depend on all of them; only whether two are equal counts.
     """
+    engine.register_frame("result_text", texts)
     engine.store(
         "failure_text",
         f"""
-        SELECT s.series_no, s.test_no, r.run_no, MAX(t.failure_fingerprint) AS fingerprint,
-            MAX(CASE WHEN t.failure_kind IN {SURROUNDINGS} THEN 1 ELSE 0 END) AS environment
-        FROM test_results AS t
-        JOIN run AS r ON r.run_id = t.run_id
-        JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
-        WHERE t.failure_fingerprint IS NOT NULL AND t.outcome IN ('failed', 'error')
-        GROUP BY s.series_no, s.test_no, r.run_no
+        SELECT t.series_no, s.test_no, t.run_no, MAX(t.fingerprint) AS fingerprint,
+            MAX(CASE WHEN t.kind IN {SURROUNDINGS} THEN 1 ELSE 0 END) AS environment
+        FROM result_text AS t JOIN series AS s ON s.series_no = t.series_no
+        GROUP BY t.series_no, s.test_no, t.run_no
         """,
     )
     engine.store(

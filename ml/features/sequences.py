@@ -136,6 +136,17 @@ def tally(codes: Numbers) -> tuple[Numbers, Numbers]:
     return found, counts[found]
 
 
+def numbered(codes: Numbers) -> tuple[Numbers, Numbers]:
+    """The different codes, ascending, and which of them each one is: 0, 1, ..."""
+    size = int(codes.max(initial=0)) + 1
+    if not is_dense(size, len(codes)):
+        return np.unique(codes, return_inverse=True)
+    found = np.flatnonzero(np.bincount(codes, minlength=size))
+    number = np.zeros(size, np.int64)
+    number[found] = np.arange(len(found))
+    return found, number[codes]
+
+
 def total(values: Numbers) -> Numbers:
     """Sums of whole numbers: that of ``values[a:b]`` is ``total[b] - total[a]``; flags are counted in 32 bits."""
     sums = np.zeros(len(values) + 1, np.int32 if values.itemsize == 1 else np.int64)

@@ -28,7 +28,8 @@ from ml.features import (
     words,
 )
 from ml.features.assembly import Block, Named, Part, Rows, absent, doubles, take
-from ml.features.executions import Executions, Merged
+from ml.features.executions import Executions
+from ml.features.merged import Merged
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
 from ml.features.sequences import Moments, Numbers, Values, order_of
 from ml.features.test_history import WEEK_US
@@ -91,7 +92,7 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         merged = facts.store_results(engine, context, results)
         before = other.submit(_prepare_history, beside, context, names)
         engine.lend_thread()  # the files are read; what follows are many small statements, and NumPy
-        is_drawn = facts.prepare(engine, queries, context)
+        is_drawn = facts.prepare(engine, queries, context, merged)
         changed = other.submit(_prepare_changes, beside, before)
         paired = other.submit(pairs.prepare, beside)
         said = other.submit(words.Words.of, beside, merged)
@@ -208,7 +209,7 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     facts.store_changed(engine)
     results = facts.store_names(engine, context)
     merged = facts.store_results(engine, context, results)
-    facts.prepare_failures(engine, queries, context)
+    facts.prepare_failures(engine, queries, context, merged)
     pairs.register_paths(engine, queries.changed_files)
     pairs.register_tests(engine)
     lineage.store_files(engine)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml.features.assembly import Pair, Related, Rows
-from ml.features.executions import Merged
+from ml.features.merged import Merged
 from ml.features.queries import Engine
 from ml.features.sequences import Facts, Numbers, Values, batches, rate, spans, total
 

@@ -14,7 +14,7 @@ from ml.features.queries import Engine
 from ml.features.sequences import Numbers, Values
 
 DENSE = 16
-AT_ONCE = 2**16
+AT_ONCE = 2**15
 Pair = tuple[Numbers, Numbers]
 Named = Iterator[tuple[str, Numbers | Values]]  # features, one after the other, of each row asked for
 

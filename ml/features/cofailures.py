@@ -13,7 +13,7 @@ import numpy as np
 from ml.features.assembly import Pair, Related, Rows
 from ml.features.executions import Executions
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, Values, batches, below, spans, total
+from ml.features.sequences import Moments, Numbers, Values, batches, below, numbered, spans, total
 
 PRIOR_TOUCHES = 2
 AT_ONCE = 4_000_000
@@ -125,20 +125,20 @@ def _together(touched: Touched, part: slice) -> tuple[Pair, dict[str, Values]]:
     owner, pair, latest = _latest(touched, moments.codes(thing, before))
     count = latest + 1 - touched.start[pair]
     ago = at_us[owner] - moments.known_us[touched.place[latest]]
-    code = query_no[owner] * touched.tests + touched.pair_test[pair]
-    order = np.argsort(code)
-    code = code[order]
-    one = np.flatnonzero(np.diff(code, prepend=-1))
-    asked = code[one] // touched.tests
-    failures = np.add.reduceat(count[order], one) if len(one) else one
+    codes, nth = numbered(query_no[owner] * touched.tests + touched.pair_test[pair])
+    asked, test_no = np.divmod(codes, touched.tests)
+    failures = np.bincount(nth, weights=count)
     of_run = np.bincount(query_no, weights=touches)
+    best, least = np.zeros(len(codes)), np.full(len(codes), np.iinfo(np.int64).max)
+    np.maximum.at(best, nth, count / (touches[owner] + PRIOR_TOUCHES))
+    np.minimum.at(least, nth, ago)
     told = {
-        "rate": _best(np.maximum, (count / (touches[owner] + PRIOR_TOUCHES))[order], one),
-        "failures": failures.astype(np.float64),
+        "rate": best,
+        "failures": failures,
         "mean_rate": failures / (of_run[asked] + PRIOR_TOUCHES),
-        "since_s": _best(np.minimum, ago[order], one) / 1e6,
+        "since_s": least / 1e6,
     }
-    return (asked, code[one] % touched.tests), told
+    return (asked, test_no), told
 
 
 def _latest(touched: Touched, asked: Numbers) -> tuple[Numbers, Numbers, Numbers]:
@@ -161,9 +161,3 @@ def _latest(touched: Touched, asked: Numbers) -> tuple[Numbers, Numbers, Numbers
     cell = ((total(end - first)[:-1] - first)[touched.pair] + seen)[is_seen]
     running = np.cumsum(np.bincount(cell, minlength=len(at)))
     return turn[at], pair, running - 1 + (start - total(is_seen)[start])[pair]
-
-
-def _best(among: np.ufunc, values: Numbers | Values, first: Numbers) -> Values:
-    """The highest (lowest) value of each group, groups starting at `first`."""
-    found: Values = among.reduceat(values, first) if len(first) else np.empty(0)
-    return found

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from ml.features.queries import Engine
 from ml.features.results import Results
-from ml.features.sequences import Moments, Numbers, Values, starts, tally
+from ml.features.sequences import Moments, Numbers, Values, numbered, starts, tally
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,16 @@ class Merged:
     @classmethod
     def of(cls, results: Results, moments: Moments) -> "Merged":
         """Of the results of all attempts."""
-        series_no, run_no = results.series_no, results.run_no
-        place = moments.place[run_no - 1]
-        codes = moments.codes(series_no, place)
-        order = np.argsort(codes)
-        ordered = codes[order]
-        failed, duration_s = results.failed[order], results.duration_s[order]
-        first = np.flatnonzero(np.diff(ordered, prepend=-1))
-        if len(first) < len(ordered):
-            failed, duration_s = np.maximum.reduceat(failed, first), np.fmax.reduceat(duration_s, first)
-            order, ordered = order[first], ordered[first]
-        return cls(moments, ordered, series_no[order], run_no[order], place[order], failed, duration_s)
+        place = moments.place[results.run_no - 1]
+        codes, nth = numbered(moments.codes(results.series_no, place))
+        failed, duration_s = np.zeros(len(codes), np.int8), np.full(len(codes), np.nan)
+        np.maximum.at(failed, nth, results.failed)
+        np.fmax.at(duration_s, nth, results.duration_s)
+        same = (results.series_no, results.run_no, place)
+        found = tuple(np.empty(len(codes), values.dtype) for values in same)
+        for into, values in zip(found, same, strict=True):
+            into[nth] = values
+        return cls(moments, codes, *found, failed, duration_s)
 
     def register(self, engine: Engine, name: str = "execution", among: Numbers | None = None) -> None:
         """Create table `name` with a row for each: series_no, run_no, known_us, failed, duration_s.

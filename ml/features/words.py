@@ -13,7 +13,7 @@ import numpy as np
 from ml.features.assembly import Pair, Related, Rows
 from ml.features.merged import Merged
 from ml.features.queries import Engine
-from ml.features.sequences import Facts, Numbers, Values, batches, rate, spans, total
+from ml.features.sequences import Facts, Numbers, Values, batches, numbered, rate, spans, total
 
 COMMON_WORD_SHARE = 0.2
 MICRO = 1_000_000
@@ -113,20 +113,17 @@ class Words:
         length = (1 - LENGTH_SHARE) + LENGTH_SHARE * self.length[nth] / (self.lengths[tests] / tests)[owner]
         relevance = _whole(weight[owner] * (SATURATION + 1) / (1 + SATURATION * length))
         width = int(self.test_no.max(initial=0)) + 1
-        codes = query_no[owner] * width + self.test_no[nth]
-        order = np.argsort(codes)
-        codes = codes[order]
-        first = np.flatnonzero(np.diff(codes, prepend=-1))
-        ends, asked = np.append(first, len(codes)), codes[first] // width
-        weights, relevances = (np.diff(total(values[order])[ends]) for values in (weight[owner], relevance))
+        codes, pair = numbered(query_no[owner] * width + self.test_no[nth])
+        asked, test_no = np.divmod(codes, width)
+        weights = np.bincount(pair, weights=weight[owner], minlength=len(codes))
         all_of_run = np.bincount(query_no, weights=weight)[asked]
         told = {
-            "count": np.diff(ends).astype(np.float64),
+            "count": np.bincount(pair, minlength=len(codes)).astype(np.float64),
             "weight": weights / MICRO,
             "rate": np.nan_to_num(rate(weights, all_of_run)),
-            "relevance": relevances / MICRO,
+            "relevance": np.bincount(pair, weights=relevance, minlength=len(codes)) / MICRO,
         }
-        return (asked, codes[first] % width), told
+        return (asked, test_no), told
 
 
 def _first_places(engine: Engine, merged: Merged) -> Numbers:

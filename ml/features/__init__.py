@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ml.features import (
+    asked,
     build_history,
     changes,
     cofailures,
@@ -29,10 +30,9 @@ from ml.features import (
 )
 from ml.features.assembly import Block, Named, Part, Rows, absent, doubles, take
 from ml.features.executions import Executions
-from ml.features.merged import Merged
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
-from ml.features.sequences import Moments, Numbers, Values, order_of
-from ml.features.test_history import WEEK_US
+from ml.features.results import Results
+from ml.features.sequences import Numbers, Values
 from ml.schemas import FEATURES, BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns, feature_descriptions
 from ml.spec import WEIGHT, WHOLE_RUN
 
@@ -87,8 +87,10 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         beside = engine.alongside()
         facts.store_changed(engine)
         paths = other.submit(pairs.register_paths, beside, queries.changed_files)
-        results = facts.store_names(engine, context)
-        names = other.submit(_prepare_names, beside, paths)
+        facts.store_runs(engine, context)
+        files = other.submit(_prepare_files, beside, paths)
+        results = Results.of(engine)
+        names = other.submit(_prepare_names, beside, files)
         merged = facts.store_results(engine, context, results)
         before = other.submit(_prepare_history, beside, context, names)
         engine.lend_thread()  # the files are read; what follows are many small statements, and NumPy
@@ -102,12 +104,12 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         touched = other.submit(cofailures.touched, beside, done)
         told = failure_texts.told(engine, results.texts, done.moments)
         names.result()
-        series = _series(engine)
+        series = asked.series_numbers(engine)
         past = _Past.of(engine, done, series)
-        wanted = _executed(engine, merged, lines) if queries.runs is None else _asked(engine)
-        asked, weight = _rows(engine, series, done.moments, wanted), _weights(engine) if is_drawn else None
+        wanted = asked.executed_rows(engine, merged, lines) if queries.runs is None else asked.stored_rows(engine)
+        every, weight = asked.ordered(engine, series, done.moments, wanted), _weights(engine) if is_drawn else None
         shared = changed.result()
-        for rows in _pieces(asked, piece_rows):
+        for rows in asked.in_pieces(every, piece_rows):
             found = Block([*FEATURES, *pairs.OF_THE_TREE], len(rows))
             filled = other.submit(_fill_related, beside, rows, found, shared["has_change"], (paired, said, touched))
             known = rows.beside(author_runs_count=found["author_runs_count"])
@@ -139,19 +141,24 @@ class _Past:
         """All but those of the author."""
         yield from self.history.features(rows)
         yield from neighbours.features(self.groups, rows)
-        yield "change_failures_count", self.by_change.before(rows)
+        yield from self.by_change.of_change(rows)
 
     def author_features(self, rows: Rows) -> Named:
         """Those, of rows that say how many runs the author had."""
         return neighbours.author_features(self.by_author.before(rows), rows["author_runs_count"])
 
 
-def _prepare_names(engine: Engine, paths: Future[None]) -> None:
-    """Tables of what names say, and of what files were called before."""
+def _prepare_files(engine: Engine, paths: Future[None]) -> None:
+    """Tables of what files were called before."""
     paths.result()
+    lineage.store_files(engine)
+
+
+def _prepare_names(engine: Engine, files: Future[None]) -> None:
+    """Tables of what names say."""
+    files.result()
     pairs.register_tests(engine)
     pairs.prepare_names(engine)
-    lineage.store_files(engine)
 
 
 def _prepare_history(engine: Engine, context: Context, names: Future[None]) -> None:
@@ -215,7 +222,7 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     lineage.store_files(engine)
     done = Executions.of(merged, lineage.Lines.read(engine, merged.moments))
     done.register_failures(engine)
-    rows = _rows(engine, _series(engine), done.moments, _asked(engine))
+    rows = asked.ordered(engine, asked.series_numbers(engine), done.moments, asked.stored_rows(engine))
     found = Block([*feature_descriptions(FlakyTestsFrame), *pairs.OF_THE_TREE], len(rows))
     found.fill(rows, test_history.History.of(done).features)
     failures.register_history(engine, rows, found)
@@ -227,7 +234,7 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
     failure_texts.prepare_own(engine, results.texts)
     by_change = test_history.FailuresBy.of(engine, done, "change_key")
     shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
-    found.fill(rows, lambda part: [("change_failures_count", by_change.before(part))], partial(_by_rows, shared))
+    found.fill(rows, by_change.of_change, partial(_by_rows, shared))
     _fill_parts(engine, FAILURE_PARTS, rows, found)
     return _frame(columns(FlakyTestsFrame), _keys(engine, queries.project, found, rows), found)
 
@@ -319,18 +326,6 @@ def _weights(engine: Engine) -> Values:
     return found["weight"].to_numpy(np.float64)
 
 
-def _pieces(rows: Rows, piece_rows: int) -> Iterator[Rows]:
-    """The rows in pieces that end where a run does."""
-    query_no, count, start = rows["query_no"], len(rows), 0
-    while True:
-        last = min(start + piece_rows, count) - 1 if piece_rows else count - 1
-        end = int(np.searchsorted(query_no, query_no[last], side="right")) if count else 0
-        yield rows.part(slice(start, end))
-        if end == count:
-            return
-        start = end
-
-
 def _keys(engine: Engine, project: str, found: Block, rows: Rows) -> dict[str, Any]:
     """What else each row of a frame says: names in place of the numbers, moments and outcomes."""
     run_at, series_at = rows["query_no"] - 1, rows["series_no"] - 1
@@ -352,51 +347,6 @@ def _keys(engine: Engine, project: str, found: Block, rows: Rows) -> dict[str, A
 
 def _frame(names: Sequence[str], keys: Mapping[str, Any], found: Block) -> pd.DataFrame:
     return pd.DataFrame({name: keys[name] if name in keys else found[name] for name in names}, copy=False)
-
-
-def _series(engine: Engine) -> dict[str, Numbers]:
-    """Numbers of variant, test and package, and depths of the package, of each series, by series_no - 1."""
-    found = engine.fetch(
-        "SELECT s.variant_no, s.test_no, t.package_no, t.depths FROM series AS s "
-        "JOIN test_package AS t ON t.test_no = s.test_no ORDER BY s.series_no"
-    )
-    return {str(name): found[name].to_numpy(np.int64) for name in found}
-
-
-def _asked(engine: Engine) -> dict[str, Numbers]:
-    """Numbers, outcome and duration of the rows of ``query``."""
-    asked = engine.fetch("SELECT query_no, series_no, lineage_no, failed, duration_s FROM query")
-    numbers = {name: asked[name].to_numpy(np.int64) for name in ("query_no", "series_no", "lineage_no")}
-    return numbers | {name: asked[name].to_numpy(np.float64, na_value=np.nan) for name in ("failed", "duration_s")}
-
-
-def _executed(engine: Engine, merged: Merged, lines: lineage.Lines) -> dict[str, Numbers]:
-    """The same of all executions in the runs asked for."""
-    runs = engine.fetch("SELECT query_no, run_no, at_us FROM query_run ORDER BY query_no")
-    query_of = np.zeros(len(merged.moments.place) + 1, np.int64)
-    query_of[runs["run_no"].to_numpy(np.int64)] = runs["query_no"]
-    query_no = query_of[merged.run_no]
-    at = np.flatnonzero(query_no)
-    query_no, series_no = query_no[at], merged.series_no[at]
-    last = merged.moments.before(runs["at_us"].to_numpy(np.int64)) - 1
-    return {
-        "query_no": query_no,
-        "series_no": series_no,
-        "lineage_no": lines.of(series_no, last[query_no - 1]),
-        "failed": merged.failed[at].astype(np.float64),
-        "duration_s": merged.duration_s[at],
-    }
-
-
-def _rows(engine: Engine, series: Mapping[str, Numbers], moments: Moments, wanted: Mapping[str, Numbers]) -> Rows:
-    """The rows wanted, ordered by run and series, with all that their numbers say."""
-    order = order_of(wanted["query_no"] * (len(series["test_no"]) + 1) + wanted["series_no"])
-    at_us = engine.fetch("SELECT at_us FROM query_run ORDER BY query_no")["at_us"].to_numpy(np.int64)
-    of_run = {"at_us": at_us, "before": moments.before(at_us), "week_before": moments.before(at_us - WEEK_US)}
-    told = {name: ("query_no", values) for name, values in of_run.items()}
-    told |= {name: ("series_no", values) for name, values in series.items()}
-    told["lineage_test_no"] = ("lineage_no", series["test_no"])
-    return Rows({name: values[order] for name, values in wanted.items()}, told)
 
 
 def _moments(micros: pd.Series) -> pd.DatetimeIndex:

@@ -127,16 +127,16 @@ def _together(touched: Touched, part: slice) -> tuple[Pair, dict[str, Values]]:
     ago = at_us[owner] - moments.known_us[touched.place[latest]]
     codes, nth = numbered(query_no[owner] * touched.tests + touched.pair_test[pair])
     asked, test_no = np.divmod(codes, touched.tests)
-    failures = np.bincount(nth, weights=count)
+    failures = np.bincount(nth, weights=count).astype(np.float64, copy=False)
     of_run = np.bincount(query_no, weights=touches)
     best, least = np.zeros(len(codes)), np.full(len(codes), np.iinfo(np.int64).max)
     np.maximum.at(best, nth, count / (touches[owner] + PRIOR_TOUCHES))
     np.minimum.at(least, nth, ago)
-    told = {
+    told: dict[str, Values] = {
         "rate": best,
         "failures": failures,
         "mean_rate": failures / (of_run[asked] + PRIOR_TOUCHES),
-        "since_s": least / 1e6,
+        "since_s": least.astype(np.float64) / 1e6,
     }
     return (asked, test_no), told
 

@@ -88,7 +88,7 @@ def store_changed(engine: Engine) -> None:
 
 def store_names(engine: Engine, context: Context) -> Results:
     """Create ``run`` and ``series``: what the views runs and test_results name; and return the results."""
-    _store_runs(engine, context)
+    store_runs(engine, context)
     return Results.of(engine)
 
 
@@ -100,8 +100,8 @@ def store_results(engine: Engine, context: Context, results: Results) -> Merged:
     return merged
 
 
-def _store_runs(engine: Engine, context: Context) -> None:
-    """A run with several attempts starts with the first and is known with the last."""
+def store_runs(engine: Engine, context: Context) -> None:
+    """Create ``run``: a run with several attempts starts with the first and is known with the last."""
     engine.store(
         "run",
         f"""

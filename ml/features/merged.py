@@ -38,11 +38,9 @@ class Merged:
         failed, duration_s = np.zeros(len(codes), np.int8), np.full(len(codes), np.nan)
         np.maximum.at(failed, nth, results.failed)
         np.fmax.at(duration_s, nth, results.duration_s)
-        same = (results.series_no, results.run_no, place)
-        found = tuple(np.empty(len(codes), values.dtype) for values in same)
-        for into, values in zip(found, same, strict=True):
-            into[nth] = values
-        return cls(moments, codes, *found, failed, duration_s)
+        at = np.empty(len(codes), np.int64)
+        at[nth] = np.arange(len(nth))  # one attempt of each
+        return cls(moments, codes, results.series_no[at], results.run_no[at], place[at], failed, duration_s)
 
     def register(self, engine: Engine, name: str = "execution", among: Numbers | None = None) -> None:
         """Create table `name` with a row for each: series_no, run_no, known_us, failed, duration_s.

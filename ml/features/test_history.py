@@ -63,13 +63,23 @@ class History:
     def of(cls, done: Executions) -> "History":
         """What these executions tell."""
         facts, failed_at = Facts.of(done.moments, done.codes), np.flatnonzero(done.failed)
-        flags = (done.failed, done.is_flip, done.is_flip & done.failed, done.is_flip & (1 - done.failed))
         whole_ms = _whole_ms(done.duration_s)
         known = ~np.isnan(whole_ms)
         same_since = np.maximum.accumulate(np.where(done.is_flip, np.arange(len(done.start)), done.start))
         levels = {name: _levels(keep, failed_at, done.start[failed_at]) for name, keep in KEEP.items()}
-        sums = (*map(total, flags), total(known), total(np.where(known, whole_ms, 0).astype(np.int64)))
-        return cls(done, facts, *sums, same_since, failed_at, levels)
+        return cls(
+            done,
+            facts,
+            total(done.failed),
+            total(done.is_flip),
+            total(done.is_flip & done.failed),
+            total(done.is_flip & (1 - done.failed)),
+            total(known),
+            total(np.where(known, whole_ms, 0).astype(np.int64)),
+            same_since,
+            failed_at,
+            levels,
+        )
 
     def features(self, rows: Rows) -> Named:
         """Name and value of each row asked for, NaN or 0 where its test has no known execution."""
@@ -183,3 +193,7 @@ class FailuresBy:
         """How many each row may know of; 0 without a key."""
         pairs = self.asked[rows["query_no"] - 1] * self.tests + rows["lineage_no"]
         return self.nth[self.facts.latest(pairs, rows["before"])]
+
+    def of_change(self, rows: Rows) -> Named:
+        """The feature that this is, where the key is the change."""
+        yield "change_failures_count", self.before(rows)

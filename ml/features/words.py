@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ml.features.assembly import Pair, Related, Rows
 from ml.features.merged import Merged
@@ -78,7 +79,6 @@ class Words:
         lengths[test_no] = length
         order = np.argsort(first[1:], kind="stable") + 1
         at_us = engine.fetch("SELECT at_us FROM query_run ORDER BY query_no")["at_us"].to_numpy(np.int64)
-        said = {kind: engine.fetch(sql) for kind, sql in SAID.items()}
         return cls(
             first[order],
             total(lengths[order]),
@@ -87,7 +87,7 @@ class Words:
             test_no,
             length,
             merged.moments.before(at_us),
-            {kind: tuple(rows[name].to_numpy(np.int64) for name in rows) for kind, rows in said.items()},
+            {kind: _pairs(engine.fetch(sql)) for kind, sql in SAID.items()},
         )
 
     def related(self, kind: str, rows: Rows, absent: Values) -> Related:
@@ -124,6 +124,10 @@ class Words:
             "relevance": np.bincount(pair, weights=relevance, minlength=len(codes)) / MICRO,
         }
         return (asked, test_no), told
+
+
+def _pairs(said: pd.DataFrame) -> Pair:
+    return said["query_no"].to_numpy(np.int64), said["word_no"].to_numpy(np.int64)
 
 
 def _first_places(engine: Engine, merged: Merged) -> Numbers:

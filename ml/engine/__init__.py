@@ -33,7 +33,8 @@ class Engine(Protocol):
             schema: Every column of the table with its type. A column that an older file lacks reads as null.
 
         Raises:
-            LakeError: a file cannot be read, or does not fit the schema.
+            LakeError: a file is not there, or the schema has a type that the engine does not read. A file that is torn,
+                or does not fit the schema, is one when rows are asked for.
         """
 
     def register_frame(self, name: str, table: pa.Table) -> None:
@@ -44,6 +45,9 @@ class Engine(Protocol):
 
     def fetch(self, sql: str) -> pd.DataFrame:
         """Result of `sql`; numbers as NumPy types (null integers turn the column into float64, null = NaN)."""
+
+    def coded(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """Columns of the table or view `name`, which are none of the partition; texts as Arrow dictionaries."""
 
     def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
         """FROM clause that pairs each query ``q`` with the latest fact ``f`` known strictly before it.

@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from ml.engine.coded import coded, read_coded
 from ml.engine.places import PARTITIONS, local_path
 from ml.errors import LakeError
 
@@ -17,14 +18,15 @@ BYTES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 class DuckDBEngine:
     """A DuckDB session in this process; see `ml.engine.Engine`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, files: dict[str, tuple[list[str], pa.Schema]]) -> None:
         self._connection = connection
+        self._files = files  # of each view that is one of local files
 
     def alongside(self) -> "DuckDBEngine":
         """As `Engine.alongside`."""
         connection = self._connection.cursor()
         connection.execute("SET TimeZone = 'UTC'")
-        return DuckDBEngine(connection)
+        return DuckDBEngine(connection, self._files)
 
     def lend_thread(self) -> None:
         """As `Engine.lend_thread`."""
@@ -38,20 +40,24 @@ class DuckDBEngine:
             self.register_frame(name, schema.empty_table())
             return
         inside = [field for field in schema if field.name not in PARTITIONS]
-        source = f"read_parquet({_texts(files)}, union_by_name = true, hive_partitioning = false, filename = true)"
+        # with the columns told, no file is opened before rows are asked for
+        declared = f"MAP {{{', '.join(map(_declared, inside))}}}"
+        source = f"read_parquet({_texts(files)}, schema = {declared}, hive_partitioning = false, filename = true)"
+        columns = [_name(field.name) for field in inside]
+        columns += [_partition(schema.field(key)) for key in PARTITIONS if key in schema.names]
         try:
-            present = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
-            found = {str(row[0]) for row in present}
-            columns = [_column(field, field.name in found) for field in inside]
-            columns += [_partition(schema.field(key)) for key in PARTITIONS if key in schema.names]
             self._connection.execute(
                 f"CREATE OR REPLACE VIEW {_name(name)} AS SELECT {', '.join(columns)} FROM {source}"
             )
         except duckdb.Error as error:
             raise LakeError(f"the files of {name} cannot be read with the schema of the table: {error}") from error
+        folders = [local_path(file) for file in files]
+        if all(folder for folder, _ in folders):
+            self._files[name] = ([folder + file for folder, file in folders], schema)
 
     def register_frame(self, name: str, table: pa.Table) -> None:
         """As `Engine.register_frame`."""
+        self._files.pop(name, None)
         self._connection.register("incoming_frame", table)
         create = f"CREATE OR REPLACE TABLE {_name(name)} AS SELECT * FROM incoming_frame"
         try:
@@ -63,6 +69,7 @@ class DuckDBEngine:
 
     def store(self, name: str, select: str) -> None:
         """As `Engine.store`."""
+        self._files.pop(name, None)
         with _files_named():
             self._connection.execute(f"CREATE OR REPLACE TABLE {_name(name)} AS {select}")
 
@@ -70,6 +77,14 @@ class DuckDBEngine:
         """As `Engine.fetch`."""
         with _files_named():
             return self._connection.execute(sql).df()
+
+    def coded(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """As `Engine.coded`; past the engine where files are local, as it has no numbers for texts."""
+        with _files_named():
+            if name in self._files:
+                paths, schema = self._files[name]
+                return read_coded(paths, pa.schema([schema.field(column) for column in columns]))
+            return coded(self._connection.execute(f"SELECT {', '.join(columns)} FROM {_name(name)}").to_arrow_table())
 
     def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
         """As `Engine.latest_before`."""
@@ -94,7 +109,7 @@ def open_duckdb(threads: int, memory_gb: float | None, spill_folder: str | None)
         if memory_gb is not None and memory_gb < _memory_gb(connection):
             connection.execute(f"SET memory_limit = '{round(memory_gb * 1000)}MB'")
         connection.execute("SET enable_progress_bar = false")  # it goes to stdout, between the lines of --json
-        yield DuckDBEngine(connection)
+        yield DuckDBEngine(connection, {})
     finally:
         connection.close()
 
@@ -111,7 +126,7 @@ def _files_named() -> Iterator[None]:
     """A file that is gone or torn, or no room for what spills, as `LakeError`; bugs stay what they are."""
     try:
         yield
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+    except (duckdb.IOException, duckdb.InvalidInputException, OSError, pa.ArrowInvalid) as error:
         raise LakeError(f"the query engine cannot read or write a file: {error}") from error
 
 
@@ -155,9 +170,9 @@ def _type(field: pa.Field) -> str:
     return known
 
 
-def _column(field: pa.Field, present: bool) -> str:
-    value = _name(field.name) if present else "NULL"
-    return f"CAST({value} AS {_type(field)}) AS {_name(field.name)}"
+def _declared(field: pa.Field) -> str:
+    name = _text(field.name)
+    return f"{name}: {{name: {name}, type: '{_type(field)}', default_value: NULL}}"
 
 
 def _partition(field: pa.Field) -> str:

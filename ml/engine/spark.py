@@ -12,6 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812 - as Spark's own documents 
 from pyspark.sql.pandas.types import from_arrow_schema
 from sqlglot import exp, parse_one
 
+from ml.engine.coded import coded
 from ml.engine.places import PARTITIONS, local_path
 from ml.errors import LakeError
 
@@ -85,6 +86,10 @@ class SparkEngine:
         """As `Engine.fetch`."""
         found: pd.DataFrame = self._sql(sql).toPandas()
         return found
+
+    def coded(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """As `Engine.coded`."""
+        return coded(self._session.table(name).select(*columns).toArrow())
 
     def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
         """As `Engine.latest_before`: when the latest fact became known, by one window over both; then the fact."""

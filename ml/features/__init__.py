@@ -8,12 +8,14 @@ Features of failures (`build_failures`) are asked for when the run is known, so 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ml.features import (
+    asked,
     build_history,
     changes,
     cofailures,
@@ -24,12 +26,13 @@ from ml.features import (
     neighbours,
     pairs,
     test_history,
+    words,
 )
-from ml.features.assembly import Block, Named, Part, absent, doubles, take
-from ml.features.executions import Executions, Merged
+from ml.features.assembly import Block, Named, Part, Rows, absent, doubles, take
+from ml.features.executions import Executions
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
-from ml.features.sequences import Moments, Numbers, Values
-from ml.features.test_history import WEEK_US
+from ml.features.results import Results
+from ml.features.sequences import Numbers, Values
 from ml.schemas import FEATURES, BuildRiskFrame, FlakyTestsFrame, TestSelectionFrame, columns, feature_descriptions
 from ml.spec import WEIGHT, WHOLE_RUN
 
@@ -84,31 +87,33 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
         beside = engine.alongside()
         facts.store_changed(engine)
         paths = other.submit(pairs.register_paths, beside, queries.changed_files)
-        facts.store_names(engine, context)
-        names = other.submit(_prepare_names, beside, paths)
-        merged = facts.store_results(engine, context)
+        facts.store_runs(engine, context)
+        files = other.submit(_prepare_files, beside, paths)
+        results = Results.of(engine)
+        names = other.submit(_prepare_names, beside, files)
+        merged = facts.store_results(engine, context, results)
         before = other.submit(_prepare_history, beside, context, names)
         engine.lend_thread()  # the files are read; what follows are many small statements, and NumPy
-        is_drawn = facts.prepare(engine, queries, context)
+        is_drawn = facts.prepare(engine, queries, context, merged)
         changed = other.submit(_prepare_changes, beside, before)
         paired = other.submit(pairs.prepare, beside)
+        said = other.submit(words.Words.of, beside, merged)
         lines = lineage.Lines.read(engine, merged.moments)
         done = Executions.of(merged, lines)
         done.register_failures(engine)
         touched = other.submit(cofailures.touched, beside, done)
-        told = failure_texts.told(engine, done.moments)
+        told = failure_texts.told(engine, results.texts, done.moments)
         names.result()
-        series = _series(engine)
+        series = asked.series_numbers(engine)
         past = _Past.of(engine, done, series)
-        wanted = _executed(engine, merged, lines) if queries.runs is None else _asked(engine)
-        asked, weight = _rows(engine, series, done.moments, wanted), _weights(engine) if is_drawn else None
+        wanted = asked.executed_rows(engine, merged, lines) if queries.runs is None else asked.stored_rows(engine)
+        every, weight = asked.ordered(engine, series, done.moments, wanted), _weights(engine) if is_drawn else None
         shared = changed.result()
-        for rows in _pieces(asked, piece_rows):
-            found = Block([*FEATURES, *pairs.OF_THE_TREE], len(rows["query_no"]))
-            filled = other.submit(_fill_related, beside, rows, found, shared["has_change"], (paired, touched))
-            found.fill(past.features(rows), told.features(rows), _by_rows(shared, rows))
-            by_author = past.by_author.before(rows)
-            found.fill(neighbours.author_features(by_author, found["author_runs_count"]))
+        for rows in asked.in_pieces(every, piece_rows):
+            found = Block([*FEATURES, *pairs.OF_THE_TREE], len(rows))
+            filled = other.submit(_fill_related, beside, rows, found, shared["has_change"], (paired, said, touched))
+            known = rows.beside(author_runs_count=found["author_runs_count"])
+            found.fill(known, past.features, told.features, partial(_by_rows, shared), past.author_features)
             keys = _keys(engine, queries.project, found, rows)
             filled.result()
             frame = _frame(columns(TestSelectionFrame), keys, found)
@@ -121,7 +126,7 @@ def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows:
 class _Past:
     """What executions tell of a test, of its surroundings, and of it in runs of the same change or author."""
 
-    done: Executions
+    history: test_history.History
     groups: Mapping[str, neighbours.GroupRuns]
     by_change: test_history.FailuresBy
     by_author: test_history.FailuresBy
@@ -130,31 +135,39 @@ class _Past:
     def of(cls, engine: Engine, done: Executions, series: Mapping[str, Numbers]) -> "_Past":
         by_change = test_history.FailuresBy.of(engine, done, "change_key")
         by_author = test_history.FailuresBy.of(engine, done, "author_id", "NOT o.is_outage")
-        return cls(done, neighbours.group_runs(done, series), by_change, by_author)
+        return cls(test_history.History.of(done), neighbours.group_runs(done, series), by_change, by_author)
 
-    def features(self, rows: Mapping[str, Numbers]) -> Named:
-        """All but those of the author, which need to know how many runs there were."""
-        yield from test_history.features(self.done, rows)
+    def features(self, rows: Rows) -> Named:
+        """All but those of the author."""
+        yield from self.history.features(rows)
         yield from neighbours.features(self.groups, rows)
-        yield "change_failures_count", self.by_change.before(rows)
+        yield from self.by_change.of_change(rows)
+
+    def author_features(self, rows: Rows) -> Named:
+        """Those, of rows that say how many runs the author had."""
+        return neighbours.author_features(self.by_author.before(rows), rows["author_runs_count"])
 
 
-def _prepare_names(engine: Engine, paths: Future[None]) -> None:
-    """Tables of what names say, and of what files were called before."""
+def _prepare_files(engine: Engine, paths: Future[None]) -> None:
+    """Tables of what files were called before."""
     paths.result()
+    lineage.store_files(engine)
+
+
+def _prepare_names(engine: Engine, files: Future[None]) -> None:
+    """Tables of what names say."""
+    files.result()
     pairs.register_tests(engine)
     pairs.prepare_names(engine)
-    lineage.store_files(engine)
 
 
 def _prepare_history(engine: Engine, context: Context, names: Future[None]) -> None:
     """Tables of what is known of runs, files and words, once the facts are there."""
     names.result()
     changes.prepare_history(engine, context)
-    pairs.prepare_history(engine)
 
 
-def _prepare_changes(engine: Engine, before: Future[None]) -> pd.DataFrame:
+def _prepare_changes(engine: Engine, before: Future[None]) -> dict[str, Values]:
     """Tables of what changed, once the runs asked for are there; and the features that all rows of a run share."""
     before.result()
     pairs.register_titles(engine)
@@ -164,25 +177,32 @@ def _prepare_changes(engine: Engine, before: Future[None]) -> pd.DataFrame:
 
 def _fill_related(
     engine: Engine,
-    rows: Mapping[str, Numbers],
+    rows: Rows,
     found: Block,
-    has_change: pd.Series,
-    ready: tuple[Future[None], Future[dict[str, cofailures.Touched]]],
+    has_change: Values,
+    ready: tuple[Future[None], Future[words.Words], Future[dict[str, cofailures.Touched]]],
 ) -> None:
-    """How each test relates to the change: by names, and by failing together."""
-    paired, touched = ready
+    """How each test relates to the change: by names, by words, and by failing together."""
+    paired, said, touched = ready
     paired.result()
-    _fill_parts(engine, PARTS, rows, found)
-    # nothing is known of what failed together where no changed file is
-    found.fill(cofailures.features(touched.result(), rows, np.where(has_change == 1, 0, np.nan)))
+    otherwise = _fill_parts(engine, PARTS, rows, found)
+    # nothing is known of shared words, and of what failed together, where no changed file is
+    change = np.where(has_change == 1, 0, np.nan)
+    for kind, nothing in (("files", change), ("title", otherwise[pairs.UNTOLD])):
+        found.fill(rows, said.result().related(kind, rows, nothing).features)
+    for together in cofailures.related(touched.result(), rows, change):
+        found.fill(rows, together.features)
 
 
-def _fill_parts(engine: Engine, parts: Sequence[Part], rows: Mapping[str, Numbers], found: Block) -> None:
+def _fill_parts(engine: Engine, parts: Sequence[Part], rows: Rows, found: Block) -> dict[str, Values]:
+    """Fill what `parts` tell, and return what `absent` does."""
     otherwise = absent(engine, parts, changes.RUN_JOINS)
     change_no = pairs.changes_of(engine, len(next(iter(otherwise.values()))))
-    rows = {**rows, "change_no": change_no[rows["query_no"] - 1]}
-    found.fill(*(take(engine, part, rows, otherwise[part.absent]) for part in parts))
-    found.fill(pairs.tree_features(found["package_depth"], found["package_lead"], rows["depths"]))
+    rows = rows.telling("change_no", "query_no", change_no)
+    for part in parts:
+        found.fill(rows, take(engine, part, rows, otherwise[part.absent]).features)
+    found.fill(rows.beside(**{name: found[name] for name in pairs.OF_THE_TREE}), pairs.tree_features)
+    return otherwise
 
 
 def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
@@ -194,28 +214,27 @@ def build_failures(engine: Engine, queries: Queries, context: Context) -> pd.Dat
         `known_at` are null: why a test failed is for labels to say.
     """
     facts.store_changed(engine)
-    facts.store_names(engine, context)
-    merged = facts.store_results(engine, context)
-    facts.prepare_failures(engine, queries, context)
+    results = facts.store_names(engine, context)
+    merged = facts.store_results(engine, context, results)
+    facts.prepare_failures(engine, queries, context, merged)
     pairs.register_paths(engine, queries.changed_files)
     pairs.register_tests(engine)
     lineage.store_files(engine)
     done = Executions.of(merged, lineage.Lines.read(engine, merged.moments))
     done.register_failures(engine)
-    rows = _rows(engine, _series(engine), done.moments, _asked(engine))
-    found = Block([*feature_descriptions(FlakyTestsFrame), *pairs.OF_THE_TREE], len(rows["query_no"]))
-    found.fill(test_history.features(done, rows))
+    rows = asked.ordered(engine, asked.series_numbers(engine), done.moments, asked.stored_rows(engine))
+    found = Block([*feature_descriptions(FlakyTestsFrame), *pairs.OF_THE_TREE], len(rows))
+    found.fill(rows, test_history.History.of(done).features)
     failures.register_history(engine, rows, found)
     changes.prepare_history(engine, context)
     changes.prepare(engine)
     pairs.prepare_names(engine)
     pairs.prepare_pairs(engine)
     failures.prepare(engine)
-    failure_texts.prepare_own(engine)
+    failure_texts.prepare_own(engine, results.texts)
     by_change = test_history.FailuresBy.of(engine, done, "change_key")
-    found.fill([("change_failures_count", by_change.before(rows))])
     shared = _of_runs(engine, changes.RUN_COLUMNS | failures.RUN_COLUMNS, failures.RUN_JOINS)
-    found.fill(_by_rows(shared, rows))
+    found.fill(rows, by_change.of_change, partial(_by_rows, shared))
     _fill_parts(engine, FAILURE_PARTS, rows, found)
     return _frame(columns(FlakyTestsFrame), _keys(engine, queries.project, found, rows), found)
 
@@ -228,8 +247,7 @@ def build_runs(engine: Engine, queries: Queries, context: Context) -> pd.DataFra
         known; predictions have null `failed`, `duration_s` and `known_at`.
     """
     facts.store_changed(engine)
-    facts.store_names(engine, context)
-    facts.store_results(engine, context)
+    facts.store_results(engine, context, facts.store_names(engine, context))
     facts.prepare_runs(engine, queries, context)
     pairs.register_paths(engine, queries.changed_files)
     lineage.store_files(engine)
@@ -280,8 +298,7 @@ def outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame
 def run_outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
     """Outcomes of the runs named in ``published``, as `build_runs` labels them; columns as of `outcomes`."""
     facts.store_changed(engine)
-    facts.store_names(engine, context)
-    facts.store_results(engine, context)
+    facts.store_results(engine, context, facts.store_names(engine, context))
     facts.prepare_runs(engine, queries, context)
     build_history.store_outcomes(engine)
     found = engine.fetch(build_history.OUTCOMES)
@@ -289,15 +306,16 @@ def run_outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataF
     return _whole_runs(found)[names].astype({"failed": bool})
 
 
-def _of_runs(engine: Engine, expressions: Mapping[str, str], joins: str) -> pd.DataFrame:
-    """Features that all rows of a run share, a row per run asked for."""
-    return engine.fetch(f"SELECT {doubles(expressions)} FROM {joins} ORDER BY c.query_no")
+def _of_runs(engine: Engine, expressions: Mapping[str, str], joins: str) -> dict[str, Values]:
+    """Features that all rows of a run share, a value per run asked for."""
+    found = engine.fetch(f"SELECT {doubles(expressions)} FROM {joins} ORDER BY c.query_no")
+    return {str(name): found[name].to_numpy(np.float64) for name in found}
 
 
-def _by_rows(shared: pd.DataFrame, rows: Mapping[str, Numbers]) -> Named:
+def _by_rows(shared: Mapping[str, Values], rows: Rows) -> Named:
     at = rows["query_no"] - 1
-    for name in shared:
-        yield str(name), shared[name].to_numpy(np.float64).take(at)
+    for name, values in shared.items():
+        yield name, values.take(at)
 
 
 def _weights(engine: Engine) -> Values:
@@ -308,19 +326,7 @@ def _weights(engine: Engine) -> Values:
     return found["weight"].to_numpy(np.float64)
 
 
-def _pieces(rows: Mapping[str, Numbers], piece_rows: int) -> Iterator[dict[str, Numbers]]:
-    """The rows in pieces that end where a run does."""
-    count, start = len(rows["query_no"]), 0
-    while True:
-        last = min(start + piece_rows, count) - 1 if piece_rows else count - 1
-        end = int(np.searchsorted(rows["query_no"], rows["query_no"][last], side="right")) if count else 0
-        yield {name: values[start:end] for name, values in rows.items()}
-        if end == count:
-            return
-        start = end
-
-
-def _keys(engine: Engine, project: str, found: Block, rows: Mapping[str, Numbers]) -> dict[str, Any]:
+def _keys(engine: Engine, project: str, found: Block, rows: Rows) -> dict[str, Any]:
     """What else each row of a frame says: names in place of the numbers, moments and outcomes."""
     run_at, series_at = rows["query_no"] - 1, rows["series_no"] - 1
     runs = engine.fetch("SELECT run_id, started_us, known_us FROM query_run ORDER BY query_no")
@@ -341,54 +347,6 @@ def _keys(engine: Engine, project: str, found: Block, rows: Mapping[str, Numbers
 
 def _frame(names: Sequence[str], keys: Mapping[str, Any], found: Block) -> pd.DataFrame:
     return pd.DataFrame({name: keys[name] if name in keys else found[name] for name in names}, copy=False)
-
-
-def _series(engine: Engine) -> dict[str, Numbers]:
-    """Numbers of variant, test and package, and depths of the package, of each series, by series_no - 1."""
-    found = engine.fetch(
-        "SELECT s.variant_no, s.test_no, t.package_no, t.depths FROM series AS s "
-        "JOIN test_package AS t ON t.test_no = s.test_no ORDER BY s.series_no"
-    )
-    return {str(name): found[name].to_numpy(np.int64) for name in found}
-
-
-def _asked(engine: Engine) -> dict[str, Numbers]:
-    """Numbers, outcome and duration of the rows of ``query``."""
-    asked = engine.fetch("SELECT query_no, series_no, lineage_no, failed, duration_s FROM query")
-    numbers = {name: asked[name].to_numpy(np.int64) for name in ("query_no", "series_no", "lineage_no")}
-    return numbers | {name: asked[name].to_numpy(np.float64, na_value=np.nan) for name in ("failed", "duration_s")}
-
-
-def _executed(engine: Engine, merged: Merged, lines: lineage.Lines) -> dict[str, Numbers]:
-    """The same of all executions in the runs asked for."""
-    runs = engine.fetch("SELECT query_no, run_no, at_us FROM query_run ORDER BY query_no")
-    query_of = np.zeros(len(merged.moments.place) + 1, np.int64)
-    query_of[runs["run_no"].to_numpy(np.int64)] = runs["query_no"]
-    query_no = query_of[merged.run_no]
-    at = np.flatnonzero(query_no)
-    query_no, series_no = query_no[at], merged.series_no[at]
-    last = merged.moments.before(runs["at_us"].to_numpy(np.int64)) - 1
-    return {
-        "query_no": query_no,
-        "series_no": series_no,
-        "lineage_no": lines.of(series_no, last[query_no - 1]),
-        "failed": merged.failed[at].astype(np.float64),
-        "duration_s": merged.duration_s[at],
-    }
-
-
-def _rows(
-    engine: Engine, series: Mapping[str, Numbers], moments: Moments, wanted: Mapping[str, Numbers]
-) -> dict[str, Numbers]:
-    """The rows wanted, ordered by run and series, with all that their numbers say."""
-    order = np.argsort(wanted["query_no"] * (len(series["test_no"]) + 1) + wanted["series_no"])
-    rows = {name: values[order] for name, values in wanted.items()}
-    for name, values in series.items():
-        rows[name] = values[rows["series_no"] - 1]
-    rows["lineage_test_no"] = series["test_no"][rows["lineage_no"] - 1]
-    at_us = engine.fetch("SELECT at_us FROM query_run ORDER BY query_no")["at_us"].to_numpy(np.int64)
-    of_run = {"at_us": at_us, "before": moments.before(at_us), "week_before": moments.before(at_us - WEEK_US)}
-    return rows | {name: values[rows["query_no"] - 1] for name, values in of_run.items()}
 
 
 def _moments(micros: pd.Series) -> pd.DatetimeIndex:

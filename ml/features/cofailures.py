@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features.assembly import Named, Pair, places, spread
+from ml.features.assembly import Pair, Related, Rows
 from ml.features.executions import Executions
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, Values, below, spans, total
+from ml.features.sequences import Moments, Numbers, Values, batches, below, numbered, spans, total
 
 PRIOR_TOUCHES = 2
 AT_ONCE = 4_000_000
@@ -91,30 +91,23 @@ def _touched(engine: Engine, done: Executions, key: str) -> Touched:
     )
 
 
-def features(kinds: Mapping[str, Touched], rows: Mapping[str, Numbers], change: Values) -> Named:
-    """Name and value of each row asked for; `change` is 0 for each run whose changed files are known, else NaN."""
+def related(kinds: Mapping[str, Touched], rows: Rows, change: Values) -> Iterator[Related]:
+    """Features of the rows asked for; `change` is 0 for each run whose changed files are known, else NaN."""
     nothing = np.full(len(change), np.nan)
-    asked = (rows["query_no"], rows["lineage_no"])
     for kind, names in COLUMNS.items():
-        pieces = [_together(kinds[kind], part) for part in _parts(kinds[kind], rows["query_no"])]
-        query_no, lineage_no = (np.concatenate([piece[0][at] for piece in pieces]) for at in (0, 1))
+        pieces = [_together(kinds[kind], part) for part in _parts(kinds[kind], rows)]
+        known = (np.concatenate([piece[0][0] for piece in pieces]), np.concatenate([piece[0][1] for piece in pieces]))
         values = {name: np.concatenate([piece[1][told] for piece in pieces]) for name, told in names.items()}
         otherwise = {name: nothing if told == "since_s" else change for name, told in names.items()}
-        yield from spread(values, places(asked, (query_no, lineage_no)), rows["query_no"], otherwise)
+        yield Related.of(rows, ("query_no", "lineage_no"), known, values, otherwise)
 
 
-def _parts(touched: Touched, query_no: Numbers) -> Iterator[slice]:
+def _parts(touched: Touched, rows: Rows) -> Iterator[slice]:
     """What the runs of the rows touch, in parts of whole runs with at most some `AT_ONCE` pairs; at least one part."""
-    first, last = (query_no[0], query_no[-1]) if len(query_no) else (0, -1)
-    start, end = np.searchsorted(touched.query_no, [first, last + 1])
-    sums = total(np.subtract(*_tests(touched, slice(0, None))))
-    while True:
-        final = min(max(np.searchsorted(sums, sums[start] + AT_ONCE, side="right") - 2, start), end - 1)
-        stop = np.searchsorted(touched.query_no, touched.query_no[final], side="right") if start < end else start
-        yield slice(start, stop)
-        if stop >= end:
-            return
-        start = stop
+    start, end = np.searchsorted(touched.query_no, np.add(rows.span("query_no"), (0, 1)))
+    sizes = np.subtract(*_tests(touched, slice(start, end)))
+    for part in batches(touched.query_no[start:end], sizes, AT_ONCE):
+        yield slice(start + part.start, start + part.stop)
 
 
 def _tests(touched: Touched, part: slice) -> tuple[Numbers, Numbers]:
@@ -132,20 +125,20 @@ def _together(touched: Touched, part: slice) -> tuple[Pair, dict[str, Values]]:
     owner, pair, latest = _latest(touched, moments.codes(thing, before))
     count = latest + 1 - touched.start[pair]
     ago = at_us[owner] - moments.known_us[touched.place[latest]]
-    code = query_no[owner] * touched.tests + touched.pair_test[pair]
-    order = np.argsort(code)
-    code = code[order]
-    one = np.flatnonzero(np.diff(code, prepend=-1))
-    asked = code[one] // touched.tests
-    failures = np.add.reduceat(count[order], one) if len(one) else one
+    codes, nth = numbered(query_no[owner] * touched.tests + touched.pair_test[pair])
+    asked, test_no = np.divmod(codes, touched.tests)
+    failures = np.bincount(nth, weights=count).astype(np.float64, copy=False)
     of_run = np.bincount(query_no, weights=touches)
-    told = {
-        "rate": _best(np.maximum, (count / (touches[owner] + PRIOR_TOUCHES))[order], one),
-        "failures": failures.astype(np.float64),
+    best, least = np.zeros(len(codes)), np.full(len(codes), np.iinfo(np.int64).max)
+    np.maximum.at(best, nth, count / (touches[owner] + PRIOR_TOUCHES))
+    np.minimum.at(least, nth, ago)
+    told: dict[str, Values] = {
+        "rate": best,
+        "failures": failures,
         "mean_rate": failures / (of_run[asked] + PRIOR_TOUCHES),
-        "since_s": _best(np.minimum, ago[order], one) / 1e6,
+        "since_s": least.astype(np.float64) / 1e6,
     }
-    return (asked, code[one] % touched.tests), told
+    return (asked, test_no), told
 
 
 def _latest(touched: Touched, asked: Numbers) -> tuple[Numbers, Numbers, Numbers]:
@@ -168,9 +161,3 @@ def _latest(touched: Touched, asked: Numbers) -> tuple[Numbers, Numbers, Numbers
     cell = ((total(end - first)[:-1] - first)[touched.pair] + seen)[is_seen]
     running = np.cumsum(np.bincount(cell, minlength=len(at)))
     return turn[at], pair, running - 1 + (start - total(is_seen)[start])[pair]
-
-
-def _best(among: np.ufunc, values: Numbers | Values, first: Numbers) -> Values:
-    """The highest (lowest) value of each group, groups starting at `first`."""
-    found: Values = among.reduceat(values, first) if len(first) else np.empty(0)
-    return found

@@ -1,4 +1,4 @@
-"""Executions of tests: results with their attempts merged, in the order of becoming known."""
+"""Executions of tests, those of a test under all of its names together."""
 
 from dataclasses import dataclass
 
@@ -7,65 +7,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ml.features.lineage import Lines
+from ml.features.merged import Merged
 from ml.features.queries import Engine
 from ml.features.sequences import Moments, Numbers, Values, starts
-
-RESULTS = """
-    SELECT s.series_no, r.run_no, CAST(t.outcome IN ('failed', 'error') AS SMALLINT) AS failed,
-        CAST(t.duration_s AS DOUBLE) AS duration_s
-    FROM test_results AS t
-    JOIN run AS r ON r.run_id = t.run_id
-    JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
-    WHERE t.outcome <> 'skipped'
-    """
-
-
-@dataclass(frozen=True)
-class Merged:
-    """One execution for each series and run with a result, ordered by series, then by place.
-
-    Attributes:
-        moments: When runs became known.
-        codes: `Moments.codes` of series and place; ascending, none twice.
-        series_no, run_no, place: Of each execution.
-        failed: 1 if any attempt failed, else 0.
-        duration_s: Of the longest attempt; NaN where unknown.
-    """
-
-    moments: Moments
-    codes: Numbers
-    series_no: Numbers
-    run_no: Numbers
-    place: Numbers
-    failed: Numbers
-    duration_s: Values
-
-    @classmethod
-    def of(cls, engine: Engine, moments: Moments) -> "Merged":
-        """Of the view test_results, but for what was skipped; the tables ``run`` and ``series`` are there."""
-        found = engine.fetch(RESULTS)
-        series_no, run_no = found["series_no"].to_numpy(), found["run_no"].to_numpy()
-        place = moments.place[run_no - 1]
-        codes = moments.codes(series_no, place)
-        order = np.argsort(codes)
-        ordered = codes[order]
-        failed, duration_s = found["failed"].to_numpy(np.int8)[order], found["duration_s"].to_numpy(np.float64)[order]
-        first = np.flatnonzero(np.diff(ordered, prepend=-1))
-        if len(first) < len(ordered):
-            failed, duration_s = np.maximum.reduceat(failed, first), np.fmax.reduceat(duration_s, first)
-            order, ordered = order[first], ordered[first]
-        return cls(moments, ordered, series_no[order], run_no[order], place[order], failed, duration_s)
-
-    def register(self, engine: Engine) -> None:
-        """Create ``execution``: a row for each."""
-        columns = {
-            "series_no": pa.array(self.series_no, pa.int32()),
-            "run_no": pa.array(self.run_no, pa.int32()),
-            "known_us": pa.array(self.moments.known_us[self.place], pa.int64()),
-            "failed": pa.array(self.failed.astype(np.int32), pa.int32()),
-            "duration_s": pa.array(self.duration_s, pa.float64(), from_pandas=True),
-        }
-        engine.register_frame("execution", pa.table(columns))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ Tables made here (integers stand for names, so that joins are cheap; no number d
 - ``changed``: the view changed_files, read once from its many small files.
 - ``run``: one row per run: run_no (order of start, then run_id), started_us, known_us, change_key, author_id.
 - ``series``: one row per (variant, test_id): series_no, variant_no, test_no.
-- ``execution``: one row per (series_no, run_no): failed (0/1), duration_s, known_us. Skipped results are left out.
+- ``execution``: one row per (series_no, run_no): failed (0/1), duration_s, known_us. Skipped results are left out. Not
+  for a training of tests: counting takes what is in NumPy already.
+- ``series_first``: the runs in which each series began, with first_us, the moment when they became known.
 - ``variant_run``: the runs of each variant, numbered in the order of becoming known.
 - ``run_result``: one row per run with results: results and failures known after it, is_outage.
 - ``query_run``: the runs asked for; ``at_us`` is the moment before which facts count.
@@ -21,8 +23,9 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.features import lineage
-from ml.features.executions import Merged
+from ml.features.merged import Merged
 from ml.features.queries import NEXT_RUN, Context, Engine, Queries
+from ml.features.results import Results
 from ml.features.sampling import drawn_runs
 from ml.features.sequences import Moments
 from ml.spec import EPOCH, TRUNKS, Interval
@@ -31,14 +34,16 @@ LINE = "COALESCE(l.lineage_no, e.series_no)"
 DESCRIPTION = ("event", "branch", "workflow", "change_id", "change_title", "author_id")
 
 
-def prepare(engine: Engine, queries: Queries, context: Context) -> bool:
+def prepare(engine: Engine, queries: Queries, context: Context, merged: Merged) -> bool:
     """Create the runs and rows asked for, and ``variant_run``; the other tables are there.
 
     Returns:
         whether the rows asked for are those of ``drawn_run`` only.
     """
-    _store_lines(engine)
+    merged.register_variants(engine)
+    lineage.store_tests(engine, merged)
     if queries.runs is not None:
+        merged.register(engine)
         _store_given_runs(engine, queries, context)
         _store_alive_queries(engine, context)
         return False
@@ -47,9 +52,11 @@ def prepare(engine: Engine, queries: Queries, context: Context) -> bool:
     return is_drawn
 
 
-def prepare_failures(engine: Engine, queries: Queries, context: Context) -> None:
+def prepare_failures(engine: Engine, queries: Queries, context: Context, merged: Merged) -> None:
     """As `prepare`, for the failed results of runs that are over, asked about when the run became known."""
-    _store_lines(engine)
+    merged.register(engine)
+    merged.register_variants(engine)
+    lineage.store_tests(engine, merged)
     _store_finished_runs(engine, queries)
     _store_training_files(engine)
     engine.store(
@@ -79,35 +86,22 @@ def store_changed(engine: Engine) -> None:
     engine.store("changed", "SELECT run_id, path, added, deleted FROM changed_files")
 
 
-def store_names(engine: Engine, context: Context) -> None:
-    """Create ``run`` and ``series``: what the views runs and test_results name."""
-    _store_runs(engine, context)
-    _store_series(engine)
+def store_names(engine: Engine, context: Context) -> Results:
+    """Create ``run`` and ``series``: what the views runs and test_results name; and return the results."""
+    store_runs(engine, context)
+    return Results.of(engine)
 
 
-def store_results(engine: Engine, context: Context) -> Merged:
-    """Create ``execution`` and ``run_result``, and return what is in the former; `store_names` went before."""
-    merged = Merged.of(engine, Moments.of(engine))
-    merged.register(engine)
+def store_results(engine: Engine, context: Context, results: Results) -> Merged:
+    """Create ``run_result`` and ``series_first``, and return all executions; `store_names` went before."""
+    merged = Merged.of(results, Moments.of(engine))
+    merged.register_counts(engine)
     _store_run_results(engine, context)
     return merged
 
 
-def _store_lines(engine: Engine) -> None:
-    engine.store(
-        "variant_run",
-        """
-        SELECT variant_no, run_no, known_us,
-            CAST(ROW_NUMBER() OVER (PARTITION BY variant_no ORDER BY known_us, run_no) AS INTEGER) AS n
-        FROM (SELECT DISTINCT s.variant_no, e.run_no, e.known_us
-              FROM execution AS e JOIN series AS s ON s.series_no = e.series_no)
-        """,
-    )
-    lineage.store_tests(engine)
-
-
-def _store_runs(engine: Engine, context: Context) -> None:
-    """A run with several attempts starts with the first and is known with the last."""
+def store_runs(engine: Engine, context: Context) -> None:
+    """Create ``run``: a run with several attempts starts with the first and is known with the last."""
     engine.store(
         "run",
         f"""
@@ -133,26 +127,13 @@ def _change_key(branch: str, change_id: str) -> str:
     return f"COALESCE({change_id}, CASE WHEN LOWER({branch}) NOT IN {TRUNKS} THEN {branch} END)"
 
 
-def _store_series(engine: Engine) -> None:
-    engine.store(
-        "series",
-        """
-        SELECT variant, test_id, CAST(ROW_NUMBER() OVER (ORDER BY variant, test_id) AS INTEGER) AS series_no,
-            CAST(DENSE_RANK() OVER (ORDER BY variant) AS INTEGER) AS variant_no,
-            CAST(DENSE_RANK() OVER (ORDER BY test_id) AS INTEGER) AS test_no
-        FROM (SELECT DISTINCT variant, test_id FROM test_results WHERE outcome <> 'skipped')
-        """,
-    )
-
-
 def _store_run_results(engine: Engine, context: Context) -> None:
     engine.store(
         "run_result",
         f"""
         SELECT r.run_no, r.known_us, r.change_key, r.author_id, c.results, c.failures,
             c.failures > {context.outage_share} * c.results AS is_outage
-        FROM (SELECT run_no, COUNT(*) AS results, SUM(failed) AS failures FROM execution GROUP BY run_no) AS c
-        JOIN run AS r ON r.run_no = c.run_no
+        FROM run_count AS c JOIN run AS r ON r.run_no = c.run_no
         """,
     )
 

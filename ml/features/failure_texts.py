@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-from ml.features.assembly import Named, Part
+from ml.features.assembly import Named, Part, Rows
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, Values, latest
+from ml.features.sequences import Facts, Moments, Values
 
 # Kinds of failures that speak of what surrounds a test.
 SURROUNDINGS = ("timeout", "network", "resource")
@@ -37,26 +38,24 @@ class Told:
     """Failures with a text, those of a lineage together and in the order of becoming known.
 
     Attributes:
-        moments: When runs became known.
-        codes: `Moments.codes` of lineage and place, ascending.
-        states: repeated_failure_rate, environment_failure_rate and last_failure_alike_count right after each.
+        facts: The failures, by lineage.
+        states: repeated_failure_rate, environment_failure_rate and last_failure_alike_count right after each, and NaN
+            after the last.
     """
 
-    moments: Moments
-    codes: Numbers
+    facts: Facts
     states: Mapping[str, Values]
 
-    def features(self, rows: Mapping[str, Numbers]) -> Named:
+    def features(self, rows: Rows) -> Named:
         """Name and value of each row asked for, NaN where no text is told of its test."""
-        codes, lineage_no = self.moments.codes, rows["lineage_no"]
-        found = latest(self.codes, codes(lineage_no, 0), codes(lineage_no, rows["before"]))
+        found = self.facts.latest(rows["lineage_no"], rows["before"])
         for name, values in self.states.items():
-            yield name, np.append(values, np.nan)[found]
+            yield name, values[found]
 
 
-def told(engine: Engine, moments: Moments) -> Told:
-    """What failures told; the tables of `facts` and ``failure_place`` are there."""
-    _store_told(engine)
+def told(engine: Engine, texts: pa.Table, moments: Moments) -> Told:
+    """What failures told: `texts` of `ml.features.results`. The tables of `facts` and ``failure_place`` are there."""
+    _store_told(engine, texts)
     running = "OVER (PARTITION BY lineage_no ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
     found = engine.fetch(
         f"""
@@ -69,12 +68,13 @@ def told(engine: Engine, moments: Moments) -> Told:
         """
     )
     codes = moments.codes(found.pop("lineage_no").to_numpy(), moments.place[found.pop("run_no").to_numpy(np.int64) - 1])
-    return Told(moments, codes, {str(name): found[name].to_numpy(np.float64) for name in found})
+    states = {str(name): np.append(found[name].to_numpy(np.float64), np.nan) for name in found}
+    return Told(Facts.of(moments, codes), states)
 
 
-def prepare_own(engine: Engine) -> None:
+def prepare_own(engine: Engine, texts: pa.Table) -> None:
     """Create the table that `OWN_PARTS` name, for failures that are asked about when their run is known."""
-    _store_told(engine)
+    _store_told(engine, texts)
     engine.store(
         "own_text",
         """
@@ -106,21 +106,19 @@ def prepare_own(engine: Engine) -> None:
     )
 
 
-def _store_told(engine: Engine) -> None:
+def _store_told(engine: Engine, texts: pa.Table) -> None:
     """``told``: failures with a text: its number, the test's next execution, other tests of the run that read alike.
 
     The numbers of texts depend on all of them; only whether two are equal counts.
     """
+    engine.register_frame("result_text", texts)
     engine.store(
         "failure_text",
         f"""
-        SELECT s.series_no, s.test_no, r.run_no, MAX(t.failure_fingerprint) AS fingerprint,
-            MAX(CASE WHEN t.failure_kind IN {SURROUNDINGS} THEN 1 ELSE 0 END) AS environment
-        FROM test_results AS t
-        JOIN run AS r ON r.run_id = t.run_id
-        JOIN series AS s ON s.variant = t.variant AND s.test_id = t.test_id
-        WHERE t.failure_fingerprint IS NOT NULL AND t.outcome IN ('failed', 'error')
-        GROUP BY s.series_no, s.test_no, r.run_no
+        SELECT t.series_no, s.test_no, t.run_no, MAX(t.fingerprint) AS fingerprint,
+            MAX(CASE WHEN t.kind IN {SURROUNDINGS} THEN 1 ELSE 0 END) AS environment
+        FROM result_text AS t JOIN series AS s ON s.series_no = t.series_no
+        GROUP BY t.series_no, s.test_no, t.run_no
         """,
     )
     engine.store(

@@ -8,15 +8,12 @@ The failures asked for are all failures of their runs, so the company is counted
 passed in another attempt, or on the same commit, is what is to be predicted, and no feature.
 """
 
-from collections.abc import Mapping
-
 import pyarrow as pa
 
-from ml.features.assembly import Block, Part
+from ml.features.assembly import Block, Part, Rows
 from ml.features.changes import RUN_JOINS as CHANGE_JOINS
 from ml.features.lineage import joined
 from ml.features.queries import Engine
-from ml.features.sequences import Numbers
 
 
 def _share_of_failures(name: str, state: str) -> Part:
@@ -61,7 +58,7 @@ RUN_COLUMNS = {
 RUN_JOINS = f"{CHANGE_JOINS} JOIN run_company AS w ON w.query_no = c.query_no"
 
 
-def register_history(engine: Engine, rows: Mapping[str, Numbers], told: Block) -> None:
+def register_history(engine: Engine, rows: Rows, told: Block) -> None:
     """Create ``history``: what `ml.features.test_history` told of the rows asked for, by query_no and series_no."""
     columns = {name: pa.array(rows[name], pa.int32()) for name in ("query_no", "series_no")}
     for name in ("failures_count", "is_failing", "mean_duration_s"):

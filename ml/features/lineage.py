@@ -23,8 +23,9 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.features import names
+from ml.features.merged import Merged
 from ml.features.queries import Engine
-from ml.features.sequences import Moments, Numbers, latest
+from ml.features.sequences import Facts, Moments, Numbers
 
 RECENT_RUNS = 5
 ALWAYS = 2**62  # microseconds: no moment comes later
@@ -45,14 +46,12 @@ class Lines:
     """What the names of tests stood for, from one place in the order of becoming known to before another.
 
     Attributes:
-        moments: When runs became known.
-        codes: `Moments.codes` of name and first place; ascending.
+        facts: The spans, by name and first place.
         until: Place.
         lineage_no: Of each span.
     """
 
-    moments: Moments
-    codes: Numbers
+    facts: Facts
     until: Numbers
     lineage_no: Numbers
 
@@ -63,23 +62,27 @@ class Lines:
         name, since, until, line = (spans[column].to_numpy(np.int64) for column in spans)
         codes = moments.codes(name, moments.before(since))
         order = np.argsort(codes)
-        return cls(moments, codes[order], moments.before(until)[order], line[order])
+        return cls(Facts.of(moments, codes[order]), moments.before(until)[order], line[order])
 
     def of(self, names: Numbers, place: Numbers) -> Numbers:
         """What each name (series_no) stood for when the run of that place became known; `names` if all for themselves.
 
         A question, which sees what was known strictly before it, is asked with the place of the last run it may see.
         """
-        if not len(self.codes):
+        if not len(self.until):
             return names
-        codes = self.moments.codes
-        at = latest(self.codes, codes(names, 0), codes(names, place + 1))
-        return np.where((at >= 0) & (place < self.until[at]), self.lineage_no[at], names)
+        found = names.copy()
+        at = self.facts.latest(names, place + 1)
+        heirs = np.flatnonzero(at >= 0)
+        found[heirs] = np.where(place[heirs] < self.until[at[heirs]], self.lineage_no[at[heirs]], names[heirs])
+        return found
 
 
-def store_tests(engine: Engine) -> None:
-    """Create ``test_lineage``; the facts are there."""
+def store_tests(engine: Engine, merged: Merged) -> None:
+    """Create ``test_lineage``; the facts are there, and ``variant_run``."""
     _store_kin(engine)
+    kin = engine.fetch("SELECT series_no FROM kin UNION SELECT before_no AS series_no FROM kin")
+    merged.register(engine, "kin_execution", kin["series_no"].to_numpy())
     _store_candidates(engine)
     engine.register_frame(
         "test_lineage", lineage_table("series_no", engine.fetch(ONLY_CLAIM.format(candidates="test_candidate")))
@@ -165,7 +168,7 @@ def _store_kin(engine: Engine) -> None:
         "born",
         """
         SELECT s.series_no, s.variant_no, s.test_no, t.title_no, e.first_us
-        FROM (SELECT series_no, MIN(known_us) AS first_us FROM execution GROUP BY series_no) AS e
+        FROM (SELECT DISTINCT series_no, first_us FROM series_first) AS e
         JOIN series AS s ON s.series_no = e.series_no JOIN test_title AS t ON t.test_no = s.test_no
         """,
     )
@@ -175,7 +178,7 @@ def _store_kin(engine: Engine) -> None:
         """
         SELECT DISTINCT b.series_no, b.test_no, b.first_us, v.variant_no
         FROM born AS b
-        JOIN execution AS e ON e.series_no = b.series_no AND e.known_us = b.first_us
+        JOIN series_first AS e ON e.series_no = b.series_no
         JOIN variant_run AS v ON v.run_no = e.run_no AND v.variant_no <> b.variant_no
         WHERE b.first_us > (SELECT MIN(first_us) FROM born)
         """,
@@ -216,7 +219,7 @@ def _store_candidates(engine: Engine) -> None:
         JOIN (SELECT q.variant_no, q.at_us, f.recent_us
               FROM {engine.latest_before("variant_recent", "kin_key", ["variant_no"])}) AS v
             ON v.variant_no = k.variant_no AND v.at_us = k.first_us
-        JOIN execution AS e ON e.series_no = k.before_no AND e.known_us >= v.recent_us AND e.known_us < k.first_us
+        JOIN kin_execution AS e ON e.series_no = k.before_no AND e.known_us >= v.recent_us AND e.known_us < k.first_us
         """,
     )
     engine.store(
@@ -228,8 +231,8 @@ def _store_candidates(engine: Engine) -> None:
         LEFT JOIN (
             SELECT k.series_no, k.before_no, MIN(e.known_us) AS together_us
             FROM kin_recent AS k
-            JOIN execution AS e ON e.series_no = k.series_no
-            JOIN execution AS o ON o.series_no = k.before_no AND o.run_no = e.run_no
+            JOIN kin_execution AS e ON e.series_no = k.series_no
+            JOIN kin_execution AS o ON o.series_no = k.before_no AND o.run_no = e.run_no
             GROUP BY k.series_no, k.before_no) AS t ON t.series_no = k.series_no AND t.before_no = k.before_no
         WHERE t.together_us IS NULL OR t.together_us > k.first_us
         """,

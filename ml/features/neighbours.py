@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features.assembly import Named
+from ml.features.assembly import Named, Rows
 from ml.features.executions import Executions
-from ml.features.sequences import Numbers, Values, latest, rate, starts, total, without
+from ml.features.sequences import Facts, Numbers, Values, rate, starts, tally, total, without
 
 PRIOR_RUNS = 2
 LAST_RUNS = 10
@@ -24,14 +24,12 @@ class GroupRuns:
     """Runs of each group, those of a group together and in the order of becoming known, with totals before each.
 
     Attributes:
-        done: All executions.
-        codes: `Moments.codes` of group and place; ascending, none twice.
+        facts: The runs.
         start: Where the group starts.
         results, failures, new_failures, recoveries: Totals over all groups before each run, and after the last.
     """
 
-    done: Executions
-    codes: Numbers
+    facts: Facts
     start: Numbers
     results: Numbers
     failures: Numbers
@@ -42,18 +40,15 @@ class GroupRuns:
     def of(cls, done: Executions, group: Numbers) -> "GroupRuns":
         """Runs of the groups that the executions belong to."""
         codes = done.moments.codes(group, done.place)
-        order = np.argsort(codes)
-        codes = codes[order]
-        first = np.flatnonzero(np.diff(codes, prepend=-1))
-        ends = np.append(first, len(codes))
+        runs, results = tally(codes)
         counted = (done.failed, done.is_flip & done.failed, done.is_flip & (1 - done.failed))
-        totals = (total(values[order])[ends] for values in counted)
-        return cls(done, codes[first], starts(done.moments.groups(codes[first])), ends, *totals)
+        places = (np.searchsorted(runs, codes[np.flatnonzero(flags)]) for flags in counted)
+        totals = (total(np.bincount(place, minlength=len(runs))) for place in places)
+        return cls(Facts.of(done.moments, runs), starts(done.moments.groups(runs)), total(results), *totals)
 
     def features(self, name: str, group: Numbers, before: Numbers) -> Named:
         """What each question (its group, and how many runs it may know) is told."""
-        codes = self.done.moments.codes
-        found = latest(self.codes, codes(group, 0), codes(group, before))
+        found = self.facts.latest(group, before)
         at = np.maximum(found, 0)
         lately = np.maximum(at + 1 - LAST_RUNS, self.start[at])
         results, failures = self.results, self.failures
@@ -86,7 +81,7 @@ def group_runs(done: Executions, series: Mapping[str, Numbers]) -> dict[str, Gro
     return {name: GroupRuns.of(done, group) for name, group in groups.items()}
 
 
-def features(groups: Mapping[str, GroupRuns], rows: Mapping[str, Numbers]) -> Named:
+def features(groups: Mapping[str, GroupRuns], rows: Rows) -> Named:
     """Name and value of each row asked for."""
     for name, key in GROUPS.items():
         yield from groups[name].features(name, rows[key], rows["before"])

@@ -10,16 +10,11 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.features import names
-from ml.features.assembly import Named, Part
+from ml.features.assembly import Named, Part, Rows
 from ml.features.queries import Engine
-from ml.features.sequences import Numbers, Values
+from ml.features.sequences import Numbers
 
-COMMON_WORD_SHARE = 0.2
 SIMILAR = 0.25
-MICRO = 1_000_000
-# Of BM25: how fast a repeated word saturates, and how much long names are held back.
-SATURATION, LENGTH_SHARE = 1.2, 0.75
-
 
 # A known change without a row shares nothing; a change without known files, or without a title, says nothing.
 NOTHING = "CASE WHEN s.query_no IS NOT NULL THEN 0 END"
@@ -53,23 +48,14 @@ NAME_PARTS = (
 OF_THE_TREE = ("package_depth", "package_lead")
 PARTS = (
     *NAME_PARTS,
-    _pairs(
-        "pair_words",
-        "test_no",
-        shared_words_count="p.shared",
-        shared_words_weight=f"p.weight / {MICRO}e0",
-        shared_words_rate="COALESCE(p.weight / CAST(NULLIF(p.total, 0) AS DOUBLE), 0)",
-        shared_words_relevance=f"p.relevance / {MICRO}e0",
-    ),
-    _pairs("title_words", "test_no", UNTOLD, title_words_relevance=f"p.relevance / {MICRO}e0"),
     _pairs("title_names", "test_no", UNTOLD, title_names_test="p.is_named"),
 )
 
 
-def tree_features(depth: Values, lead: Values, depths: Numbers) -> Named:
+def tree_features(rows: Rows) -> Named:
     """How far a test's package, `depths` folders deep, is from the change, of what `NAME_PARTS` tell."""
-    yield "tree_distance_count", depths + lead
-    yield "package_overlap_rate", depth / depths
+    yield "tree_distance_count", rows["depths"] + rows["package_lead"]
+    yield "package_overlap_rate", rows["package_depth"] / rows["depths"]
 
 
 def register_paths(engine: Engine, given: pd.DataFrame | None) -> None:
@@ -125,39 +111,9 @@ def prepare_names(engine: Engine) -> None:
     _store_module_pairs(engine)
 
 
-def prepare_history(engine: Engine) -> None:
-    """Create ``word_seen`` and ``tests_seen``: how many tests were known, with each word and at all."""
-    engine.store(
-        "test_first",
-        """
-        SELECT t.test_no, t.known_us, COALESCE(w.words, 0) AS words
-        FROM (SELECT s.test_no, MIN(e.known_us) AS known_us
-              FROM execution AS e JOIN series AS s ON s.series_no = e.series_no GROUP BY s.test_no) AS t
-        LEFT JOIN (SELECT DISTINCT test_no, words FROM test_word) AS w ON w.test_no = t.test_no
-        """,
-    )
-    running = "ORDER BY known_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
-    engine.store(
-        "word_seen",
-        f"""
-        SELECT word, known_us, SUM(tests) OVER (PARTITION BY word {running}) AS tests
-        FROM (SELECT w.word, t.known_us, COUNT(*) AS tests
-              FROM test_word AS w JOIN test_first AS t ON t.test_no = w.test_no GROUP BY w.word, t.known_us)
-        """,
-    )
-    engine.store(
-        "tests_seen",
-        f"SELECT known_us, SUM(tests) OVER ({running}) AS tests, SUM(words) OVER ({running}) AS words "
-        "FROM (SELECT known_us, COUNT(*) AS tests, SUM(words) AS words FROM test_first GROUP BY known_us)",
-    )
-
-
 def prepare(engine: Engine) -> None:
-    """Create the tables that `PARTS` name; what `prepare_names` and `prepare_history` make is there."""
+    """Create the tables that `PARTS` name; what `prepare_names` makes is there."""
     prepare_pairs(engine)
-    _store_known_tests(engine)
-    _store_word_pairs(engine, "pair_words", "touched_file AS f JOIN path_word AS w ON w.path_no = f.path_no")
-    _store_word_pairs(engine, "title_words", "query_run AS f JOIN change_word AS w ON w.query_no = f.query_no")
     _store_named_tests(engine)
 
 
@@ -240,53 +196,6 @@ def _store_file_pairs(engine: Engine) -> None:
         SELECT f.change_no, p.test_no, MAX(p.is_own) AS is_own, MAX(p.is_subject) AS is_subject,
             MAX(p.similarity) AS similarity
         FROM set_file AS f JOIN path_pair AS p ON p.path_no = f.path_no GROUP BY f.change_no, p.test_no
-        """,
-    )
-
-
-def _store_known_tests(engine: Engine) -> None:
-    """``tests_known``: tests known before each run, and the mean number of their words."""
-    engine.store(
-        "tests_known",
-        "SELECT q.query_no, COALESCE(f.tests, 0) AS tests, f.words / CAST(f.tests AS DOUBLE) AS mean_words "
-        f"FROM {engine.latest_before('tests_seen', 'query_run', [])}",
-    )
-
-
-def _store_word_pairs(engine: Engine, name: str, said: str) -> None:
-    """`name`: words shared by what a change says and the test, rare words weighing more.
-
-    Weight: ln((tests + 1) / (tests with the word + 1)) over the tests known before the run, in millionths; words of
-    more than `COMMON_WORD_SHARE` of them do not count (inverse document frequency, Spärck Jones 1972). relevance
-    holds back long names: BM25 (Robertson and Zaragoza 2009), a word counting once per name.
-
-    Args:
-        engine: With what `prepare_history` and `_store_known_tests` made.
-        name: Of the table.
-        said: FROM clause with the runs ``f`` (query_no, at_us) and their words ``w``.
-    """
-    engine.store("word_key", f"SELECT DISTINCT f.query_no, f.at_us, w.word FROM {said}")
-    engine.store(
-        "query_word",
-        f"""
-        SELECT k.query_no, k.word, t.mean_words,
-            CAST(ROUND(LN((t.tests + 1e0) / (k.tests + 1e0)) * {MICRO}) AS INTEGER) AS weight
-        FROM (SELECT q.query_no, q.word, f.tests FROM {engine.latest_before("word_seen", "word_key", ["word"])}) AS k
-        JOIN tests_known AS t ON t.query_no = k.query_no
-        WHERE k.tests <= {COMMON_WORD_SHARE} * t.tests
-        """,
-    )
-    length = f"({1 - LENGTH_SHARE}e0 + {LENGTH_SHARE}e0 * w.words / q.mean_words)"
-    relevance = f"q.weight * {SATURATION + 1}e0 / (1 + {SATURATION}e0 * {length})"
-    engine.store(
-        name,
-        f"""
-        SELECT q.query_no, w.test_no, COUNT(*) AS shared, SUM(q.weight) AS weight, MAX(a.total) AS total,
-            SUM(CAST(ROUND({relevance}) AS INTEGER)) AS relevance
-        FROM query_word AS q
-        JOIN (SELECT query_no, SUM(weight) AS total FROM query_word GROUP BY query_no) AS a ON a.query_no = q.query_no
-        JOIN test_word AS w ON w.word = q.word
-        GROUP BY q.query_no, w.test_no
         """,
     )
 

@@ -31,6 +31,9 @@ class Engine(Protocol):
     def fetch(self, sql: str) -> pd.DataFrame:
         """Result of `sql`."""
 
+    def coded(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """Columns of a table or view, texts as Arrow dictionaries."""
+
     def latest_before(self, facts: str, queries: str, keys: Sequence[str]) -> str:
         """FROM clause that pairs each query ``q`` with the latest fact ``f`` known strictly before it."""
 

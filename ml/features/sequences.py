@@ -6,6 +6,7 @@ numbers stands for each window and each as-of join over moments; and counts, whi
 are taken as differences: equal to the last bit whatever facts come later.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from ml.features.queries import Engine
 
 DENSE = 4
+GROUP_BITS = 2**20 - 1
 Numbers = npt.NDArray[Any]  # whole, of any width
 Values = npt.NDArray[np.float64]
 
@@ -53,27 +55,96 @@ class Moments:
         return codes % (len(self.place) + 1)
 
 
-def latest(codes: Numbers, groups: Numbers, wanted: Numbers) -> Numbers:
-    """Where the latest fact of each question's group below its place is in `codes` (ascending); -1 without one.
+@dataclass(frozen=True)
+class Facts:
+    """Facts of many groups, made ready to be asked which one was the latest before.
 
-    Args:
-        codes: `Moments.codes` of the facts.
-        groups: `Moments.codes` of the questions' groups and place 0.
-        wanted: `Moments.codes` of the questions' groups and the number of places they may see.
+    Attributes:
+        moments: When runs became known.
+        codes: `Moments.codes` of group and place; ascending.
+        counts: How many codes are below each number; None where these numbers lie too far apart.
+        has: By the last bits of a group's number, whether there is a fact of it; rules most groups without one out.
     """
-    found = below(codes, wanted) - 1
-    return np.where((found >= 0) & (codes.take(found, mode="clip") >= groups), found, -1) if len(codes) else found
+
+    moments: Moments
+    codes: Numbers
+    counts: Numbers | None
+    has: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, moments: Moments, codes: Numbers) -> "Facts":
+        """Facts with these codes."""
+        size = int(codes.max(initial=0)) + 1
+        if is_dense(size, len(codes)):
+            return cls(moments, codes, total(np.bincount(codes, minlength=size)), np.ones(0, bool))
+        has = np.zeros(GROUP_BITS + 1, bool)
+        has[moments.groups(codes) & GROUP_BITS] = True
+        return cls(moments, codes, None, has)
+
+    def latest(self, group: Numbers, before: Numbers) -> Numbers:
+        """Where the latest fact of each question's group below its number of places is; -1 without one."""
+        if self.counts is None:
+            found = np.full(len(group), -1, np.int64)
+            asked = np.flatnonzero(self.has[group & GROUP_BITS])
+            found[asked] = self._searched(group[asked], before[asked])
+            return found
+        least, wanted = self.moments.codes(group, 0), self.moments.codes(group, before)
+        found, earlier = (self.counts.take(code, mode="clip") for code in (wanted, least))
+        return np.where(found > earlier, found, 0) - 1
+
+    def count(self, group: Numbers, before: Numbers) -> Numbers:
+        """How many facts of each question's group are below its number of places."""
+        least, wanted = self.moments.codes(group, 0), self.moments.codes(group, before)
+        return below(self.codes, wanted) - below(self.codes, least)
+
+    def _searched(self, group: Numbers, before: Numbers) -> Numbers:
+        found = below(self.codes, self.moments.codes(group, before)) - 1
+        is_there = (found >= 0) & (self.codes.take(found, mode="clip") >= self.moments.codes(group, 0))
+        return np.where(is_there, found, -1)
+
+
+def is_dense(size: int, count: int) -> bool:
+    """Whether so many numbers below `size` are quicker looked up in a table than searched."""
+    return size <= DENSE * count
 
 
 def below(codes: Numbers, wanted: Numbers) -> Numbers:
     """How many of `codes` (ascending) are below each of `wanted`."""
-    size = int(max(codes.max(initial=0), wanted.max(initial=0))) + 1
-    if size <= DENSE * (len(codes) + len(wanted)):
-        return total(np.bincount(codes, minlength=size))[np.maximum(wanted, 0)]
     order = np.argsort(wanted)  # a walk through both in order is faster than a search for each
     found = np.empty(len(order), np.int64)
     found[order] = np.searchsorted(codes, wanted[order])
     return found
+
+
+def order_of(codes: Numbers) -> Numbers:
+    """As argsort, of numbers that are all different."""
+    size = int(codes.max(initial=0)) + 1
+    if not is_dense(size, len(codes)):
+        return np.argsort(codes)
+    place = np.full(size, -1, np.int64)
+    place[codes] = np.arange(len(codes))
+    return place[place >= 0]
+
+
+def tally(codes: Numbers) -> tuple[Numbers, Numbers]:
+    """The different codes, ascending, and how often there is each."""
+    size = int(codes.max(initial=0)) + 1
+    if not is_dense(size, len(codes)):
+        return np.unique(codes, return_counts=True)
+    counts = np.bincount(codes, minlength=size)
+    found = np.flatnonzero(counts)
+    return found, counts[found]
+
+
+def numbered(codes: Numbers) -> tuple[Numbers, Numbers]:
+    """The different codes, ascending, and which of them each one is: 0, 1, ..."""
+    size = int(codes.max(initial=0)) + 1
+    if not is_dense(size, len(codes)):
+        return np.unique(codes, return_inverse=True)
+    found = np.flatnonzero(np.bincount(codes, minlength=size))
+    number = np.zeros(size, np.int64)
+    number[found] = np.arange(len(found))
+    return found, number[codes]
 
 
 def total(values: Numbers) -> Numbers:
@@ -95,6 +166,18 @@ def spans(first: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
     sizes = end - first
     owner = np.repeat(np.arange(len(sizes)), sizes)
     return owner, np.arange(len(owner)) + (first - total(sizes)[:-1])[owner]
+
+
+def batches(owner: Numbers, sizes: Numbers, most: int) -> Iterator[slice]:
+    """Parts of whole owners (ascending) with at most some `most` in sizes; at least one part."""
+    start, end, sums = 0, len(owner), total(sizes)
+    while True:
+        final = min(max(np.searchsorted(sums, sums[start] + most, side="right") - 2, start), end - 1)
+        stop = int(np.searchsorted(owner, owner[final], side="right")) if start < end else start
+        yield slice(start, stop)
+        if stop >= end:
+            return
+        start = stop
 
 
 def rate(part: Numbers, whole: Numbers) -> Values:

@@ -58,6 +58,42 @@ def test_a_column_that_an_older_file_lacks_is_null(tmp_path: Path) -> None:
     assert found["branch"].isna().all()
 
 
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_texts_are_read_as_numbers_with_one_dictionary_over_all_files(tmp_path: Path, is_stored: bool) -> None:
+    pq.write_table(pa.table({"test": ["a", "b", None], "s": [1.5, None, 2.0]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"s": [3.0, 4.0], "test": ["c", "a"], "kind": ["x", None]}), tmp_path / "2.parquet")
+    schema = pa.schema([("test", pa.string()), ("kind", pa.string()), ("s", pa.float64()), ("late", pa.string())])
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("t", [str(tmp_path / "1.parquet"), str(tmp_path / "2.parquet")], schema)
+        if is_stored:
+            engine.store("u", "SELECT * FROM t")
+        found = engine.coded("u" if is_stored else "t", ["test", "s", "kind", "late"])
+    assert found.column_names == ["test", "s", "kind", "late"]
+    rows = sorted(found.to_pylist(), key=lambda row: str(row["s"]))
+    assert [row["test"] for row in rows] == ["a", None, "c", "a", "b"]
+    assert [row["kind"] for row in rows] == [None, None, "x", None, None]
+    assert [row["late"] for row in rows] == [None] * 5
+    for name in ("test", "kind", "late"):
+        assert len({str(chunk.dictionary) for chunk in found[name].chunks}) == 1
+
+
+def test_a_view_that_was_replaced_is_not_read_from_its_files(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": ["file"]}), tmp_path / "x.parquet")
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("t", [str(tmp_path / "x.parquet")], pa.schema([("x", pa.string())]))
+        engine.register_frame("t", pa.table({"x": ["frame"]}))
+        assert engine.coded("t", ["x"]).to_pylist() == [{"x": "frame"}]
+
+
+def test_a_torn_file_is_a_lake_error_when_its_rows_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 torn")
+    with open_engine("duckdb", threads=1) as engine:
+        engine.register_files("t", [str(tmp_path / "x.parquet")], pa.schema([("x", pa.string())]))
+        for ask in (lambda: engine.coded("t", ["x"]), lambda: engine.fetch("SELECT x FROM t")):
+            with pytest.raises(LakeError, match="cannot read"):
+                ask()
+
+
 def test_no_files_make_an_empty_view_with_the_columns() -> None:
     with open_engine("duckdb", threads=1) as engine:
         engine.register_files("runs", [], SCHEMA)

@@ -5,20 +5,20 @@ import pyarrow as pa
 import pytest
 
 from ml.engine import open_engine
-from ml.features.assembly import Part, absent, take
+from ml.features.assembly import Part, Rows, absent, take
 
 PART = Part(key="test_no", source="pairs AS p", at="p", columns={"near": "p.near"}, absent="c.otherwise")
 
 
 def taken(pairs: dict[str, list[int]], test_no: list[int]) -> list[float]:
     """`near` of the given tests in the first and then in the second run."""
-    rows = {"query_no": np.repeat([1, 2], len(test_no)), "test_no": np.tile(test_no, 2)}
+    rows = Rows({"query_no": np.repeat([1, 2], len(test_no)), "test_no": np.tile(test_no, 2)}, {})
     with open_engine("duckdb", threads=1) as engine:
         types = pa.schema([(name, pa.int64()) for name in ("query_no", "test_no", "near")])
         engine.register_frame("pairs", pa.table(pairs, schema=types))
         engine.register_frame("asked", pa.table({"query_no": [2, 1], "otherwise": pa.array([None, 0], pa.int64())}))
         otherwise = absent(engine, [PART], "asked AS c")[PART.absent]
-        return dict(take(engine, PART, rows, otherwise))["near"].tolist()
+        return dict(take(engine, PART, rows, otherwise).features(rows))["near"].tolist()
 
 
 @pytest.mark.parametrize("far", [3, 1_000_003])

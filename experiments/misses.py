@@ -1,4 +1,4 @@
-"""Which new failures are still found late: every one by its kind, and what each kind costs.
+"""Which new failures are still found late, run by run and by their kind, and what each costs.
 
 APFD of a run is one less the mean place of its failures, ``(rank - 1/2) / tests``. So the loss of APFD is a sum over
 failures, and what is left to the optimum can be told by kind.
@@ -38,23 +38,93 @@ def kinds(failures: pd.DataFrame) -> pd.Series:
     return pd.Series(found, index=failures.index)
 
 
-def misses(table: pd.DataFrame, method: str, rival: str, optimal: str) -> Iterator[Row]:
-    """Rows per kind: failures, runs, mean places of method and rival, and what of the APFD each kind takes.
+def missed(table: pd.DataFrame, method: str, rival: str, optimal: str) -> pd.DataFrame:
+    """Every new failure of the runs that count, with its kind and where each order put it.
 
-    `table` has the label of each failure as ``state``, of which each row has the counts.
-    `lost` is the mean APFD over runs that the method loses against the optimum through failures of that kind, and
-    `rival_lost` the rival's; over all kinds they sum up to the distance to the optimum.
+    Args:
+        table: judged rows with a score per order and, as ``state``, the label of each failure.
+        method: order that is looked at.
+        rival: order beside it.
+        optimal: order that nothing can beat.
+
+    Returns:
+        the rows of failures with ``kind`` (of `KINDS`), ``place``, ``rival_place`` and ``least_place`` (0..1, share of
+        the run's tests that stand before it), ``tests`` of its run, and ``lost`` and ``rival_lost``: what of the run's
+        APFD goes through this failure. Over the failures of a run they sum up to its distance to the optimum.
     """
     rows = counted(table, "new")
-    if rows.empty:
-        return
-    found = rows.loc[rows["failed"].astype(bool), MERGED_RESULT]
+    found = rows.loc[rows["failed"].astype(bool)]
     for role, name in {"place": method, "rival_place": rival, "least_place": optimal}.items():
         found = found.merge(_place(rows, name, role), on=MERGED_RESULT, validate="one_to_one")
-    found = found.merge(rows, on=MERGED_RESULT, validate="one_to_one")
-    found = found.assign(kind=kinds(found), weight=1 / found.groupby("run_id")["test_id"].transform("size"))
+    run = found["run_id"]
+    share = 1 / run.groupby(run).transform("size")
+    return found.assign(
+        kind=kinds(found),
+        tests=run.map(rows["run_id"].value_counts()),
+        lost=share * (found["place"] - found["least_place"]),
+        rival_lost=share * (found["rival_place"] - found["least_place"]),
+    )
+
+
+def by_kind(found: pd.DataFrame) -> Iterator[Row]:
+    """A row per kind of what `missed` found: failures, runs, mean places, and what of the mean APFD the kind takes."""
+    runs = found["run_id"].nunique()
+    if runs == 0:
+        return
     for kind in KINDS:
-        yield {"kind": kind, "against": rival, **_summary(found[found["kind"] == kind], found["run_id"].nunique())}
+        some = found[found["kind"] == kind]
+        yield {
+            "kind": kind,
+            "failures": len(some),
+            "runs": int(some["run_id"].nunique()),
+            "place": number(some["place"].mean()),
+            "rival_place": number(some["rival_place"].mean()),
+            "early": number((some["place"] <= EARLY).mean()),
+            "rival_early": number((some["rival_place"] <= EARLY).mean()),
+            "states": _counts(some["state"]),
+            "lost": number(float(some["lost"].sum()) / runs),
+            "rival_lost": number(float(some["rival_lost"].sum()) / runs),
+        }
+
+
+def by_run(found: pd.DataFrame) -> Iterator[Row]:
+    """A row per run of what `missed` found, the run that loses most first.
+
+    ``run`` is its place in time among them, from 1. ``kind`` and ``state`` are those of the failures through which it
+    loses most, and ``executions``, ``failed_before`` and ``since_failure`` the history of the single failure that costs
+    it most: how often its test ran and failed before, and how many executions ago (None: never).
+    """
+    ordered = found.sort_values(["started_at", "run_id"], kind="stable")
+    for number_in_time, (_, some) in enumerate(ordered.groupby("run_id", sort=False), start=1):
+        yield _of_run(number_in_time, some)
+
+
+def _of_run(run: int, some: pd.DataFrame) -> Row:
+    kind, state = some.fillna({"state": "unknown"}).groupby(["kind", "state"])["lost"].sum().idxmax()
+    worst = some.loc[some["lost"].idxmax()]
+    since = worst["executions_since_failure_count"]
+    return {
+        "run": run,
+        "day": f"{worst['started_at']:%Y-%m-%d}",
+        "tests": int(worst["tests"]),
+        "failures": len(some),
+        "kinds": _counts(some["kind"]),
+        "states": _counts(some["state"]),
+        "kind": kind,
+        "state": state,
+        "first": number(some["place"].min()),
+        "place": number(worst["place"]),
+        "rival_place": number(worst["rival_place"]),
+        "executions": int(worst["executions_count"]),
+        "failed_before": int(worst["failures_count"]),
+        "since_failure": None if pd.isna(since) else int(since),
+        "lost": number(some["lost"].sum()),
+        "rival_lost": number(some["rival_lost"].sum()),
+    }
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().sort_index().items()}
 
 
 def _place(rows: pd.DataFrame, name: str, role: str) -> pd.DataFrame:
@@ -62,19 +132,3 @@ def _place(rows: pd.DataFrame, name: str, role: str) -> pd.DataFrame:
     found = found.loc[found["failed"].astype(bool)]
     tests = found["rank"] / found["tests"]
     return found[MERGED_RESULT].assign(**{role: (found["rank"] - 0.5) / tests})
-
-
-def _summary(some: pd.DataFrame, runs: int) -> Row:
-    weight, least = some["weight"], some["least_place"]
-    lost, rival_lost = (float((weight * (some[role] - least)).sum()) / runs for role in ("place", "rival_place"))
-    return {
-        "failures": len(some),
-        "runs": int(some["run_id"].nunique()),
-        "place": number(some["place"].mean()),
-        "rival_place": number(some["rival_place"].mean()),
-        "early": number((some["place"] <= EARLY).mean()),
-        "rival_early": number((some["rival_place"] <= EARLY).mean()),
-        "states": {str(state): int(count) for state, count in some["state"].value_counts().sort_index().items()},
-        "lost": number(lost),
-        "rival_lost": number(rival_lost),
-    }

@@ -9,12 +9,23 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from benchmarks import label_truth
-from experiments import build_risk, test_selection
+from experiments import build_risk, hindsight, test_selection
 from experiments.labels import FILE as LABELS
 from experiments.misses import EARLY, KINDS
 from experiments.rows import LEAST_RUNS, RESULTS, Row
 from experiments.selection_points import RECALLS, TARGETS
-from experiments.test_selection import BY_COST, EXPERIMENT, MODEL, MODELS, ONCE, ONCE_BY_COST, OPTIMAL, VIEWS
+from experiments.test_selection import (
+    BY_COST,
+    EXPERIMENT,
+    LIMITS,
+    MODEL,
+    MODELS,
+    ONCE,
+    ONCE_BY_COST,
+    OPTIMAL,
+    TOLD,
+    VIEWS,
+)
 from ml import plots
 from ml.metrics.runs import MAX_FAILED_SHARE, MIN_RESULTS
 from ml.training.periods import CALIBRATE_SHARE, FIT_SHARE
@@ -46,6 +57,8 @@ SHARES = {
 }
 PLOT_DPI = 70  # a page, not a poster: the repository keeps them
 LOWER_IS_BETTER = ("brier", "ece")
+SHOWN_RUNS = 12  # of those that lose most; the JSON files have every one
+NO_MISS = 0.01  # of a run's APFD
 HALF = 0.5  # of the gap on new failures: the aim
 NAMES = {
     "recently_failed_first": "last failed first",
@@ -56,6 +69,7 @@ NAMES = {
     BY_COST: "**model, by cost**",
     ONCE: "model, learned once",
     ONCE_BY_COST: "model, learned once, by cost",
+    TOLD: "*learned in hindsight*",
     "previous_outcome": "previous outcome",
     "outcomes_with_decay": "EWMA of outcomes",
     "change_metrics": "change metrics",
@@ -105,6 +119,13 @@ def render(results: Path = RESULTS) -> str:
         aim=aim,
         against=against,
         best_of=best_of,
+        reasons=reasons,
+        runs_of_half=runs_of_half,
+        worst=worst,
+        no_miss=NO_MISS,
+        reach=reach,
+        told=TOLD,
+        least_taught=hindsight.LEAST_RUNS,
     )
 
 
@@ -126,13 +147,13 @@ def at(rows: Iterable[Row], **wanted: Any) -> Row:
 
 def methods(rows: Iterable[Row]) -> list[str]:
     """Names of all methods: baselines, then the model, then the optimum."""
-    last = {name: place for place, name in enumerate((*MODELS, OPTIMAL), start=1)}
+    last = {name: place for place, name in enumerate((*MODELS, *LIMITS), start=1)}
     return sorted(dict.fromkeys(row["method"] for row in rows), key=lambda name: (last.get(name, 0), name))
 
 
 def best_of(rows: Sequence[Row], measure: str) -> Row:
     """Row of the baseline with the highest value."""
-    rivals = [row for row in rows if row["measure"] == measure and row["method"] not in (*MODELS, OPTIMAL)]
+    rivals = [row for row in rows if row["measure"] == measure and row["method"] not in (*MODELS, *LIMITS)]
     return max(rivals, key=lambda row: row["value"], default={})
 
 
@@ -150,7 +171,15 @@ def aim(rows: Sequence[Row], method: str, measure: str) -> str:
     if not lead:
         return "no model"
     judged, limit = (closed, HALF) if measure.endswith("_new") else (lead, 0.0)
-    answer = "met" if judged["value"] >= limit else "missed"
+    return _surely("met" if judged["value"] >= limit else "missed", judged, limit)
+
+
+def reach(closed: Row) -> str:
+    """Whether half of the gap is within the reach of an order that closes so much of it."""
+    return _surely("yes" if closed["value"] >= HALF else "no", closed, HALF) if closed else "–"
+
+
+def _surely(answer: str, judged: Row, limit: float) -> str:
     is_sure = judged["low"] is not None and not judged["low"] < limit <= judged["high"]
     return answer if is_sure else f"{answer}, within chance"
 
@@ -185,6 +214,35 @@ def agreement(documents: Mapping[str, Any], published: Mapping[str, Any]) -> Ite
         runs = at(rows, method=OPTIMAL, measure=f"apfd_{known['view']}")["runs"]
         far = {name: found for name, found in apart.items() if abs(found) > AGREES}
         yield {**{key: known[key] for key in ("set", "view", "runs")}, "our_runs": runs, "apart": apart, "far": far}
+
+
+def reasons(missed_runs: Sequence[Row]) -> list[Row]:
+    """Each kind and label through which runs lose most: its runs, and the share of all that is lost in them."""
+    table = pd.DataFrame(missed_runs, columns=["kind", "state", "tests", "lost", "rival_lost"])
+    total = table["lost"].sum()
+    found = [
+        {
+            "kind": kind,
+            "state": state,
+            "runs": len(some),
+            "lost": some["lost"].mean(),
+            "rival_lost": some["rival_lost"].mean(),
+            "share": some["lost"].sum() / total if total else 0.0,
+        }
+        for (kind, state), some in table.groupby(["kind", "state"])
+    ]
+    return sorted(found, key=lambda row: -row["share"])
+
+
+def runs_of_half(missed_runs: Sequence[Row]) -> int:
+    """How many runs, those that lose most, make half of all that is lost."""
+    lost = pd.Series([row["lost"] for row in missed_runs], dtype=float).sort_values(ascending=False).cumsum()
+    return int((lost < HALF * lost.iloc[-1]).sum()) + 1 if len(lost) else 0
+
+
+def worst(missed_runs: Sequence[Row]) -> list[Row]:
+    """The runs that lose most, up to `SHOWN_RUNS`."""
+    return sorted(missed_runs, key=lambda row: (-row["lost"], row["run"]))[:SHOWN_RUNS]
 
 
 def cell(row: Row) -> str:

@@ -14,7 +14,7 @@ The best baseline is the best one on the judged runs, in hindsight: a harder riv
 import argparse
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.hindsight import Evidence, learned_in_hindsight
 from experiments.histories import opened, with_results_on_disk
-from experiments.misses import misses
+from experiments.misses import by_kind, by_run, missed
 from experiments.rows import RESULTS, Row, block_within, figures, libraries, number, write
 from experiments.selection_points import CURVE_SHARES, selection_points
 from ml import labels, metrics, training
@@ -65,6 +66,8 @@ OPTIMAL, RANDOM = "optimal", "random"
 MODEL, ONCE = "model", "model_learned_once"
 BY_COST, ONCE_BY_COST = (f"{name}_by_cost" for name in (MODEL, ONCE))
 MODELS = (MODEL, BY_COST, ONCE, ONCE_BY_COST)
+TOLD = "learned_in_hindsight"  # new failures only
+LIMITS = (TOLD, OPTIMAL)
 KEPT = ["run_id", "variant", "test_id", "started_at", "failed", "previous_failed", "duration_s"]
 MEASURED = KEPT[:1] + KEPT[3:]
 KEPT += ["executions_count", "failures_count", "executions_since_failure_count"]
@@ -137,7 +140,7 @@ def methods_of(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Names of baselines, and of the orders of models."""
     names = [str(name) for name in table if name not in KEPT]
     models = [name for name in names if name in MODELS]
-    return [name for name in names if name not in (*models, OPTIMAL)], models
+    return [name for name in names if name not in (*models, *LIMITS)], models
 
 
 def earlier_block(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> int:
@@ -150,16 +153,17 @@ def earlier_block(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> int
 def compare(table: pd.DataFrame, view: metrics.View, block: int) -> Iterator[Row]:
     """Rows of one view: each method, and for the model its lead over the best baseline and the gap it closes."""
     baselines, models = methods_of(table)
-    by_run = {
+    models += [TOLD] if TOLD in table and view == "new" else []
+    by_order = {
         name: metrics.ranking_by_run(table[[*MEASURED, name]], name, view, TIME_BUDGET)
         for name in (*baselines, *models, OPTIMAL)
     }
-    count = len(by_run[OPTIMAL])
+    count = len(by_order[OPTIMAL])
     if count == 0:
         return
     resamples = metrics.block_resamples(count, block_within(block, count), RESAMPLES, seed=count)
     for measure in MEASURES:
-        values = {name: found[measure].to_numpy(np.float64) for name, found in by_run.items()}
+        values = {name: found[measure].to_numpy(np.float64) for name, found in by_order.items()}
         about = {"measure": f"{measure}_{view}", "runs": count}
         for name, series in values.items():
             yield {"method": name, **about, **figures(metrics.interval(series, resamples), count)}
@@ -196,7 +200,7 @@ def measure(
         max_rows: of the frame that is learned from.
 
     Returns:
-        about (of the set), rows, curves and misses, ready for JSON.
+        about (of the set), rows, curves, and if there is a model misses (by kind) and missed_runs; ready for JSON.
     """
     runs = tables["runs"]
     if isinstance(runs, Path):
@@ -221,7 +225,11 @@ def measure(
     with opened(tables) as engine:
         asked = Queries.training(project, Interval(period.start, None))
         pieces = build_pieces(engine, asked, Context(), PIECE_ROWS)
-        table = pd.concat([judged(spec, rows, parts, learned) for rows in pieces], ignore_index=True)
+        table, evidence = _judged_and_evidence(spec, pieces, parts, learned)
+    told_all = learned_in_hindsight(table, evidence)
+    if told_all is not None:
+        table[TOLD] = told_all
+    del evidence  # its features would lie beside the measures' copies
     labelled = table.assign(state=_states(table, states))
     shared = {"experiment": EXPERIMENT, "set": name, "project": project}
     found = [{**shared, **row} for view in VIEWS for row in compare(table, view, block)]
@@ -229,11 +237,13 @@ def measure(
     rival = best["apfd_new_lead"]["against"] if "apfd_new_lead" in best else "failure_rate_with_decay"
     shown = [name for name in (MODEL, BY_COST, rival, RANDOM) if name in table]
     found += [{**shared, **row} for view in VIEWS for row in selection_points(table, shown, view, block)]
+    late = missed(labelled, MODEL, rival, OPTIMAL) if MODEL in table else labelled.iloc[:0]
     return {
         "about": _about(shared | counts, table, learned) | {"block": block, "looks": looks, "rival": rival},
         "rows": found,
         "curves": [curve for name in shown if name != BY_COST for curve in _curve(table, name)],
-        "misses": [{**shared, **row} for row in misses(labelled, MODEL, rival, OPTIMAL)] if MODEL in table else [],
+        "misses": list(by_kind(late)),
+        "missed_runs": list(by_run(late)),
     }
 
 
@@ -254,7 +264,17 @@ def judged(spec: ModelSpec, rows: pd.DataFrame, parts: list[Interval], learned: 
         inside = (started >= part.start) & (part.end is None or started < part.end)
         if inside.any():
             found.append(ranked(spec, rows.loc[inside], {MODEL: model, ONCE: learned[0].model}))
-    return pd.concat(found)
+    return pd.concat(found).reindex(rows.index)
+
+
+def _judged_and_evidence(
+    spec: ModelSpec, pieces: Iterable[pd.DataFrame], parts: list[Interval], learned: list[Learned]
+) -> tuple[pd.DataFrame, Evidence]:
+    found, evidence = [], Evidence(spec.features)
+    for rows in pieces:
+        found.append(judged(spec, rows, parts, learned))
+        evidence.add(rows)
+    return pd.concat(found, ignore_index=True), evidence
 
 
 def _states(table: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:

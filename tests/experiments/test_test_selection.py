@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from experiments import page, rows
+from experiments.hindsight import Evidence, learned_in_hindsight
 from experiments.histories import opened, read_tables
-from experiments.misses import kinds, misses
+from experiments.misses import by_kind, by_run, kinds, missed
 from experiments.selection_points import places, selection_points
 from experiments.test_selection import (
     Learned,
@@ -27,7 +28,7 @@ from experiments.test_selection import (
     methods_of,
     results_file,
 )
-from ml import training
+from ml import metrics, training
 from ml.features import Context, Queries, build
 from ml.models import load_model
 from ml.sources.simulator import World, simulate
@@ -160,6 +161,20 @@ def test_the_page_says_whether_the_aim_is_met_and_how_surely(
     assert page.aim(found, "another", measured) == "no model"
 
 
+@pytest.mark.parametrize(
+    ("closed", "answer"),
+    [
+        ((0.3, 0.2, 0.4), "no"),
+        ((0.45, 0.3, 0.6), "no, within chance"),
+        ((0.6, 0.5, 0.7), "yes"),
+        ((0.6, None, None), "yes, within chance"),
+        ((), "–"),
+    ],
+)
+def test_the_page_says_whether_half_of_the_gap_is_within_reach(closed: tuple[float | None, ...], answer: str) -> None:
+    assert page.reach(dict(zip(("value", "low", "high"), closed, strict=False))) == answer
+
+
 def test_few_runs_have_no_interval_and_blocks_fit_four_times() -> None:
     assert rows.figures(Measure(0.5, 0.4, 0.6), 19) == {"value": 0.5, "low": None, "high": None}
     assert rows.figures(Measure(0.5, 0.4, 0.6), 20)["low"] == 0.4
@@ -183,10 +198,11 @@ def test_a_new_failure_is_of_the_first_kind_that_fits() -> None:
     assert kinds(failures).tolist() == ["new_test", "first_ever", "lately", "long_ago", *["mass"] * 11]
 
 
-def test_what_is_lost_by_kind_adds_up_to_the_distance_to_the_optimum() -> None:
+def test_what_is_lost_by_kind_and_by_run_adds_up_to_the_distance_to_the_optimum() -> None:
     scored = table([[3, 5], [9]], {"model": IN_ORDER, "rival": IN_ORDER[::-1]})
     scored["optimal"] = scored["failed"].astype(float)
-    by = {row["kind"]: row for row in misses(scored, "model", "rival", "optimal")}
+    late = missed(scored, "model", "rival", "optimal")
+    by = {row["kind"]: row for row in by_kind(late)}
     assert by["long_ago"]["failures"] == 3
     assert by["long_ago"]["states"] == {"flaky": 3}
     measured = {
@@ -194,8 +210,77 @@ def test_what_is_lost_by_kind_adds_up_to_the_distance_to_the_optimum() -> None:
         for row in compare(scored.drop(columns="state"), "new", 1)
         if row["measure"] == "apfd_new"
     }
-    assert sum(row["lost"] for row in by.values()) == pytest.approx(measured["optimal"] - measured["model"])
-    assert sum(row["rival_lost"] for row in by.values()) == pytest.approx(measured["optimal"] - measured["rival"])
+    runs = list(by_run(late))
+    for method, lost in (("model", "lost"), ("rival", "rival_lost")):
+        distance = pytest.approx(measured["optimal"] - measured[method])
+        assert sum(row[lost] for row in by.values()) == distance
+        assert sum(row[lost] for row in runs) / len(runs) == distance
+
+
+def test_a_run_is_told_by_the_failures_through_which_it_loses_most() -> None:
+    scored = table([[], [3, 5], [9]], {"model": IN_ORDER, "rival": IN_ORDER[::-1]})
+    scored["optimal"] = scored["failed"].astype(float)
+    scored.loc[15, ["failures_count", "executions_since_failure_count", "state"]] = [0.0, np.nan, "regression"]
+    first, second = by_run(missed(scored, "model", "rival", "optimal"))
+    assert first == {
+        "run": 1,
+        "day": "2026-01-01",
+        "tests": 10,
+        "failures": 2,
+        "kinds": {"first_ever": 1, "long_ago": 1},
+        "states": {"flaky": 1, "regression": 1},
+        "kind": "first_ever",
+        "state": "regression",
+        "first": 0.35,
+        "place": 0.55,
+        "rival_place": 0.45,
+        "executions": 100,
+        "failed_before": 0,
+        "since_failure": None,
+        "lost": 0.35,
+        "rival_lost": 0.45,
+    }
+    assert (second["run"], second["place"], second["since_failure"]) == (2, 0.95, 50)
+
+
+def test_the_page_tells_the_runs_that_lose_most_and_why() -> None:
+    runs = [
+        {"run": run, "kind": kind, "state": "flaky", "tests": 9, "lost": lost, "rival_lost": 0.1}
+        for run, (kind, lost) in enumerate([("first_ever", 0.1), ("lately", 0.4), ("lately", 0.2), ("mass", 0.0)])
+    ]
+    assert [(row["kind"], row["runs"], round(row["share"], 3)) for row in page.reasons(runs)] == [
+        ("lately", 2, 0.857),
+        ("first_ever", 1, 0.143),
+        ("mass", 1, 0.0),
+    ]
+    assert page.runs_of_half(runs) == 1
+    assert [row["run"] for row in page.worst(runs)] == [1, 2, 0, 3]
+    assert (page.reasons([]), page.runs_of_half([])) == ([], 0)
+
+
+def test_who_learns_in_hindsight_is_told_everything_but_the_run_it_orders() -> None:
+    """Every run fails in a test of its own, and in one that always fails: only the second can be known from others."""
+    runs = 100
+    told = table([[run % 9, 9] for run in range(runs)], {"noise": IN_ORDER})
+    told["run_id"] = np.repeat([f"run-{run:02}" for run in range(runs)], 10)
+    told["test_id"] = np.where(np.tile(np.arange(10), runs) == 9, "always", told["run_id"] + told["test_id"])
+    evidence = Evidence(["noise"])
+    for piece in (told.iloc[:150], told.iloc[150:]):
+        evidence.add(piece)
+    score = learned_in_hindsight(told, evidence)
+    assert score is not None
+    always = told["test_id"] == "always"
+    assert score[always].min() > score[~always].max()
+    assert metrics.ranking_by_run(told.loc[~always].assign(s=score), "s", "new")["apfd"].mean() < 0.7
+
+
+@pytest.mark.parametrize(("runs", "scored"), [(99, None), (100, 900)])
+def test_what_failed_before_is_not_asked_of_who_learns_in_hindsight(runs: int, scored: int | None) -> None:
+    told = table([[3], []] * runs, {"noise": IN_ORDER}).assign(previous_failed=lambda rows: rows["test_id"] == "test-0")
+    evidence = Evidence(["noise"])
+    evidence.add(told)
+    score = learned_in_hindsight(told, evidence)
+    assert (score if score is None else score.notna().sum()) == scored
 
 
 def test_changed_files_that_were_known_only_later_are_not_read(tmp_path: Path) -> None:

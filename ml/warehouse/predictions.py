@@ -1,7 +1,7 @@
 """The results table: a set of predictions is published whole, through COPY, and readers see one set or the next."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,8 +16,9 @@ from ml.schemas import Predictions as Contract
 from ml.schemas import columns
 from ml.spec import ALL_PROJECTS, ModelVersion
 from ml.warehouse import copying
-from ml.warehouse.session import Session, lock_for, only, write_audit
+from ml.warehouse.session import Session, lock_for, only, storable, write_audit
 
+_CHUNK_ROWS = 50_000
 _GRAIN = ["change_id", "variant", "test_id"]
 _FRAME = columns(Contract)
 _TYPES = pa.schema([("model", pa.string()), ("project", pa.string()), *copying.SCHEMA])
@@ -53,55 +54,31 @@ class Publication:
 class PredictionTables(Session):
     """Publishing and reading predictions."""
 
-    def publish(self, publication: Publication, frame: pd.DataFrame) -> str:
-        """Make a frame the current set of its (model, project), in one transaction.
+    def publish(self, publication: Publication, frames: Iterable[pd.DataFrame]) -> str:
+        """Make the rows of some frames the current set of its (model, project), in one transaction.
 
-        The publication's id is a hash of its origin and rows: the same set again changes nothing, and a set that was
-        current earlier becomes current again, without a second copy of rows that are still there. Publishers of one
-        (model, project) wait for each other.
+        Each frame is stored before the next one is asked for, so that a set may be larger than memory; readers see
+        nothing of it before the last one is. The publication's id is a hash of its origin and rows, whatever their
+        order: the same set again changes nothing, and a set that was current earlier becomes current again, without a
+        second copy of rows that are still there. Publishers of one (model, project) switch one after the other.
 
         Args:
             publication: origin of the set.
-            frame: rows of the `Predictions` contract of one model and project; may be empty.
+            frames: rows of the `Predictions` contract of one model and project, each change whole in one frame; a frame
+                may be empty. What making them raises leaves this method as it is, and the former set current.
 
         Returns:
             the publication's id.
 
         Raises:
-            WarehouseError: a row belongs elsewhere, (change_id, variant, test_id) repeats, or PostgreSQL refuses a row
-                (a text with a NUL character, say); the former set stays current.
+            WarehouseError: a row belongs elsewhere, a change is in two frames, (change_id, variant, test_id) repeats,
+                or PostgreSQL refuses a row (a text with a NUL character, say); the former set stays current.
         """
-        version, project = publication.version, publication.project
-        rows = copying.encode(_checked(publication, frame))
-        publication_id = _identity(publication, rows)
-        subject = f"{version.model} {project}"
-        with self.transaction() as cursor:
-            lock_for(cursor, f"publish {subject}")
-            cursor.execute(
-                "SELECT is_current, publication_number, rows_removed_at FROM fourgate.publication "
-                "WHERE publication_id = %s",
-                (publication_id,),
-            )
-            known = cursor.fetchone()
-            if known is not None and known[0]:
-                return publication_id
-            cursor.execute(
-                "UPDATE fourgate.publication SET is_current = false WHERE model = %s AND project = %s AND is_current",
-                (version.model, project),
-            )
-            if known is None:
-                copying.copy(cursor, _insert_publication(cursor, publication, publication_id, len(frame)), rows)
-            else:
-                if known[2] is not None:
-                    copying.copy(cursor, int(known[1]), rows)
-                cursor.execute(
-                    "UPDATE fourgate.publication SET is_current = true, published_at = clock_timestamp(), "
-                    "rows_removed_at = NULL WHERE publication_id = %s",
-                    (publication_id,),
-                )
-            detail = {"publication_id": publication_id, "rows": len(frame), "version": version.version}
-            detail |= {"is_shared": publication.is_shared}
-            write_audit(cursor, "publish", "publish", subject, detail)
+        with self.long_transaction() as cursor:
+            number = _draw_number(cursor)
+            publication_id, row_count = _store(cursor, number, publication, frames)
+            with storable():
+                _make_current(cursor, number, publication, publication_id, row_count)
         return publication_id
 
     def expire_predictions(self, before: datetime, as_of: datetime, *, dry_run: bool = False) -> dict[str, int]:
@@ -222,27 +199,93 @@ def _refuse_repeats(table: pa.Table) -> None:
         raise WarehouseError(f"predictions repeat {repeats} (change_id, variant, test_id); each may appear once")
 
 
-def _identity(publication: Publication, chunks: Sequence[pa.BinaryArray]) -> str:
+def _draw_number(cursor: extensions.cursor) -> int:
+    """A number for rows that are stored before their publication is: only all of them tell whether the set is new."""
+    # Whoever makes the rows takes their time, and a server may end sessions that are silent within a transaction.
+    cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    cursor.execute("SELECT nextval(pg_get_serial_sequence('fourgate.publication', 'publication_number'))")
+    return int(only(cursor)[0])
+
+
+def _store(
+    cursor: extensions.cursor, number: int, publication: Publication, frames: Iterable[pd.DataFrame]
+) -> tuple[str, int]:
+    """Store frame after frame under a number; returns the id of the set and how many rows it has."""
+    digests: dict[str, Any] = {}  # by change: rows in order of the grain, so that neither frames nor their order matter
+    row_count = 0
+    for frame in frames:
+        table = _checked(publication, frame)
+        _refuse_parted(table, digests)
+        for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
+            rows, changes = copying.encode(batch), pc.run_end_encode(batch["change_id"])
+            parts = copying.parts(rows, changes.run_ends.to_pylist())
+            for change_id, part in zip(changes.values.to_pylist(), parts, strict=True):
+                digests.setdefault(change_id, hashlib.sha256()).update(part)
+            copying.copy(cursor, number, rows)
+        row_count += table.num_rows
+    return _identity(publication, digests), row_count
+
+
+def _refuse_parted(table: pa.Table, stored: Mapping[str, Any]) -> None:
+    again = stored.keys() & table["change_id"].unique().to_pylist()
+    if again:
+        raise WarehouseError(f"predictions of change {min(again)!r} come in two frames; a change is published whole")
+
+
+def _identity(publication: Publication, digests: Mapping[str, Any]) -> str:
     version = publication.version
     digest = hashlib.sha256()
     origin = (version.model, publication.project, version.version, version.sha256, str(publication.snapshot_id))
     for part in (*origin, publication.gate_report, publication.as_of.isoformat()):
         digest.update(part.encode() + b"\x00")
-    for rows in chunks:
-        digest.update(copying.joined(rows))
+    for _, rows in sorted(digests.items()):
+        digest.update(rows.digest())
     return digest.hexdigest()
 
 
+def _make_current(
+    cursor: extensions.cursor, number: int, publication: Publication, publication_id: str, row_count: int
+) -> None:
+    """Switch to the set whose rows were stored under a number, or to the same rows where they are stored already."""
+    version, project = publication.version, publication.project
+    subject = f"{version.model} {project}"
+    lock_for(cursor, f"publish {subject}")
+    cursor.execute(
+        "SELECT is_current, publication_number, rows_removed_at FROM fourgate.publication WHERE publication_id = %s",
+        (publication_id,),
+    )
+    known = cursor.fetchone()
+    if known is not None and known[2] is None:
+        cursor.execute("DELETE FROM fourgate.prediction_row WHERE publication_number = %s", (number,))
+        if known[0]:
+            return
+        number = int(known[1])
+    cursor.execute(
+        "UPDATE fourgate.publication SET is_current = false WHERE model = %s AND project = %s AND is_current",
+        (version.model, project),
+    )
+    if known is None:
+        _insert_publication(cursor, number, publication, publication_id, row_count)
+    else:
+        cursor.execute(
+            "UPDATE fourgate.publication SET is_current = true, published_at = clock_timestamp(), "
+            "rows_removed_at = NULL, publication_number = %s WHERE publication_id = %s",
+            (number, publication_id),
+        )
+    detail = {"publication_id": publication_id, "rows": row_count, "version": version.version}
+    write_audit(cursor, "publish", "publish", subject, detail | {"is_shared": publication.is_shared})
+
+
 def _insert_publication(
-    cursor: extensions.cursor, publication: Publication, publication_id: str, row_count: int
-) -> int:
-    """Returns the publication's number."""
+    cursor: extensions.cursor, number: int, publication: Publication, publication_id: str, row_count: int
+) -> None:
     version = publication.version
     cursor.execute(
-        "INSERT INTO fourgate.publication (publication_id, model, project, model_version, gate_report, snapshot_id, "
-        "as_of, row_count, is_shared, is_current) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, true) "
-        "RETURNING publication_number",
+        "INSERT INTO fourgate.publication (publication_number, publication_id, model, project, model_version, "
+        "gate_report, snapshot_id, as_of, row_count, is_shared, is_current) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)",
         (
+            number,
             publication_id,
             version.model,
             publication.project,
@@ -254,4 +297,3 @@ def _insert_publication(
             publication.is_shared,
         ),
     )
-    return int(only(cursor)[0])

@@ -202,6 +202,53 @@ def test_publishing_the_same_set_again_changes_nothing_whatever_its_row_order(
     assert query(postgres.admin_dsn, "SELECT count(*) FROM fourgate.prediction") == [(2,)]
 
 
+def test_the_same_rows_in_other_frames_are_the_same_set(warehouse: Warehouse, postgres: Postgres) -> None:
+    changes = [predictions("a", "b", change_id=change) for change in ("10", "9", "next")]
+    first = warehouse.publish(publication(), [pd.concat(changes)])
+    assert warehouse.publish(publication(), changes) == first
+    assert warehouse.publish(publication(), [changes[2], predictions(), pd.concat(changes[:2])]) == first
+    assert query(postgres.admin_dsn, "SELECT count(*) FROM fourgate.prediction_row") == [(6,)]
+    assert query(postgres.reader_dsn, "SELECT row_count FROM fourgate.publication") == [(6,)]
+    assert warehouse.publish(publication(), changes[:2]) != first
+
+
+def test_a_change_in_two_frames_is_refused(warehouse: Warehouse) -> None:
+    warehouse.publish(publication(), [predictions("old")])
+    with pytest.raises(WarehouseError, match="change 'next' come in two frames; a change is published whole"):
+        warehouse.publish(publication("2"), [predictions("a"), predictions("b")])
+    assert list(warehouse.current_predictions("test_selection", "shop")["test_id"]) == ["old"]
+
+
+def test_nothing_is_seen_of_a_set_before_its_last_frame_and_nothing_is_left_of_one_that_failed(
+    warehouse: Warehouse, postgres: Postgres
+) -> None:
+    first = warehouse.publish(publication(), [predictions("old")])
+
+    def frames() -> Iterator[pd.DataFrame]:
+        yield predictions("a", change_id="1")
+        assert query(postgres.reader_dsn, "SELECT test_id FROM fourgate.prediction") == [("old",)]
+        raise ValueError("no second frame")
+
+    with pytest.raises(ValueError, match="no second frame"):
+        warehouse.publish(publication("2"), frames())
+    assert query(postgres.reader_dsn, "SELECT publication_id FROM fourgate.publication WHERE is_current") == [(first,)]
+    assert query(postgres.admin_dsn, "SELECT count(*) FROM fourgate.prediction_row") == [(1,)]
+
+
+def test_a_set_that_is_long_in_the_making_keeps_no_other_publisher_waiting(
+    warehouse: Warehouse, postgres: Postgres
+) -> None:
+    def frames() -> Iterator[pd.DataFrame]:
+        yield predictions("a", change_id="1")
+        with Warehouse(postgres.pipeline_dsn) as other:
+            other.publish(publication("2"), [predictions("quick")])
+        yield predictions("b", change_id="2")
+
+    warehouse.publish(publication("1"), frames())
+    asked = "SELECT model_version, test_id FROM fourgate.current_prediction ORDER BY 2"
+    assert query(postgres.reader_dsn, asked) == [("1", "a"), ("1", "b")]
+
+
 def test_another_row_moment_or_version_makes_another_set_and_the_past_stays(
     warehouse: Warehouse, postgres: Postgres
 ) -> None:

@@ -48,15 +48,16 @@ def encode(batch: pa.RecordBatch) -> pa.BinaryArray:
     return _beside(cells)
 
 
-def copy(cursor: extensions.cursor, publication_number: int, rows: pa.BinaryArray) -> None:
+def copy(cursor: extensions.cursor, publication_number: int, chunks: Iterable[pa.BinaryArray]) -> None:
     """Store encoded rows as those of a publication."""
     names = ["publication_number", *_NUMBERS, *_TEXTS, _JSON]
     command = f"COPY fourgate.prediction_row ({', '.join(names)}) FROM STDIN (FORMAT binary)"
     begin = struct.pack(">hii", len(names), 4, publication_number)
-    data = io.BytesIO()
-    data.writelines((_SIGNATURE, begin, _joined(rows, begin), _END))
-    data.seek(0)
-    cursor.copy_expert(command, data, size=1 << 20)
+    for rows in chunks:
+        data = io.BytesIO()
+        data.writelines((_SIGNATURE, begin, _joined(rows, begin), _END))
+        data.seek(0)
+        cursor.copy_expert(command, data, size=1 << 20)
 
 
 def parts(rows: pa.BinaryArray, ends: Iterable[int]) -> Iterator[pa.Buffer]:

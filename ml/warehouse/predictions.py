@@ -1,7 +1,7 @@
 """The results table: a set of predictions is published whole, through COPY, and readers see one set or the next."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,16 +51,29 @@ class Publication:
         return self.version.project == ALL_PROJECTS
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of a set, under `number`: `held` are those of its last frame, encoded, and the others are stored.
+
+    Only all rows tell whether the set is new. Of a set of one frame nothing is written before that is known.
+    """
+
+    number: int
+    publication_id: str
+    count: int
+    held: Sequence[pa.BinaryArray]
+
+
 class PredictionTables(Session):
     """Publishing and reading predictions."""
 
     def publish(self, publication: Publication, frames: Iterable[pd.DataFrame]) -> str:
         """Make the rows of some frames the current set of its (model, project), in one transaction.
 
-        Each frame is stored before the next one is asked for, so that a set may be larger than memory; readers see
-        nothing of it before the last one is. The publication's id is a hash of its origin and rows, whatever their
-        order: the same set again changes nothing, and a set that was current earlier becomes current again, without a
-        second copy of rows that are still there. Publishers of one (model, project) switch one after the other.
+        Memory holds the rows of two frames, so that a set may be larger; readers see nothing of it before all is there.
+        The publication's id is a hash of its origin and rows, whatever their order: the same set again changes nothing,
+        and a set that was current earlier becomes current again, without a second copy of rows that are still there.
+        Publishers of one (model, project) switch one after the other.
 
         Args:
             publication: origin of the set.
@@ -75,11 +88,10 @@ class PredictionTables(Session):
                 or PostgreSQL refuses a row (a text with a NUL character, say); the former set stays current.
         """
         with self.long_transaction() as cursor:
-            number = _draw_number(cursor)
-            publication_id, row_count = _store(cursor, number, publication, frames)
+            rows = _store(cursor, publication, frames)
             with storable():
-                _make_current(cursor, number, publication, publication_id, row_count)
-        return publication_id
+                _make_current(cursor, publication, rows)
+        return rows.publication_id
 
     def expire_predictions(self, before: datetime, as_of: datetime, *, dry_run: bool = False) -> dict[str, int]:
         """Remove the rows of sets that were published before a moment and are not current, set by set.
@@ -200,30 +212,37 @@ def _refuse_repeats(table: pa.Table) -> None:
 
 
 def _draw_number(cursor: extensions.cursor) -> int:
-    """A number for rows that are stored before their publication is: only all of them tell whether the set is new."""
+    """A number for rows that are stored before their publication is."""
     # Whoever makes the rows takes their time, and a server may end sessions that are silent within a transaction.
     cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     cursor.execute("SELECT nextval(pg_get_serial_sequence('fourgate.publication', 'publication_number'))")
     return int(only(cursor)[0])
 
 
-def _store(
-    cursor: extensions.cursor, number: int, publication: Publication, frames: Iterable[pd.DataFrame]
-) -> tuple[str, int]:
-    """Store frame after frame under a number; returns the id of the set and how many rows it has."""
+def _store(cursor: extensions.cursor, publication: Publication, frames: Iterable[pd.DataFrame]) -> _Rows:
+    """Store frame after frame, but for the last."""
+    number, count = _draw_number(cursor), 0
     digests: dict[str, Any] = {}  # by change: rows in order of the grain, so that neither frames nor their order matter
-    row_count = 0
+    held: list[pa.BinaryArray] = []
     for frame in frames:
-        table = _checked(publication, frame)
-        _refuse_parted(table, digests)
-        for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
-            rows, changes = copying.encode(batch), pc.run_end_encode(batch["change_id"])
-            parts = copying.parts(rows, changes.run_ends.to_pylist())
-            for change_id, part in zip(changes.values.to_pylist(), parts, strict=True):
-                digests.setdefault(change_id, hashlib.sha256()).update(part)
-            copying.copy(cursor, number, rows)
-        row_count += table.num_rows
-    return _identity(publication, digests), row_count
+        copying.copy(cursor, number, held)
+        held = _encoded(publication, frame, digests)
+        count += len(frame)
+    return _Rows(number, _identity(publication, digests), count, held)
+
+
+def _encoded(publication: Publication, frame: pd.DataFrame, digests: dict[str, Any]) -> list[pa.BinaryArray]:
+    """The rows as they are stored, in chunks; `digests` of their changes are added."""
+    table = _checked(publication, frame)
+    _refuse_parted(table, digests)
+    chunks = []
+    for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
+        rows, changes = copying.encode(batch), pc.run_end_encode(batch["change_id"])
+        parts = copying.parts(rows, changes.run_ends.to_pylist())
+        for change_id, part in zip(changes.values.to_pylist(), parts, strict=True):
+            digests.setdefault(change_id, hashlib.sha256()).update(part)
+        chunks.append(rows)
+    return chunks
 
 
 def _refuse_parted(table: pa.Table, stored: Mapping[str, Any]) -> None:
@@ -243,16 +262,14 @@ def _identity(publication: Publication, digests: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _make_current(
-    cursor: extensions.cursor, number: int, publication: Publication, publication_id: str, row_count: int
-) -> None:
-    """Switch to the set whose rows were stored under a number, or to the same rows where they are stored already."""
-    version, project = publication.version, publication.project
+def _make_current(cursor: extensions.cursor, publication: Publication, rows: _Rows) -> None:
+    """Switch to the set of these rows, or to the same rows where they were stored before."""
+    version, project, number = publication.version, publication.project, rows.number
     subject = f"{version.model} {project}"
     lock_for(cursor, f"publish {subject}")
     cursor.execute(
         "SELECT is_current, publication_number, rows_removed_at FROM fourgate.publication WHERE publication_id = %s",
-        (publication_id,),
+        (rows.publication_id,),
     )
     known = cursor.fetchone()
     if known is not None and known[2] is None:
@@ -260,40 +277,40 @@ def _make_current(
         if known[0]:
             return
         number = int(known[1])
+    else:
+        copying.copy(cursor, number, rows.held)
     cursor.execute(
         "UPDATE fourgate.publication SET is_current = false WHERE model = %s AND project = %s AND is_current",
         (version.model, project),
     )
     if known is None:
-        _insert_publication(cursor, number, publication, publication_id, row_count)
+        _insert_publication(cursor, publication, rows)
     else:
         cursor.execute(
             "UPDATE fourgate.publication SET is_current = true, published_at = clock_timestamp(), "
             "rows_removed_at = NULL, publication_number = %s WHERE publication_id = %s",
-            (number, publication_id),
+            (number, rows.publication_id),
         )
-    detail = {"publication_id": publication_id, "rows": row_count, "version": version.version}
+    detail = {"publication_id": rows.publication_id, "rows": rows.count, "version": version.version}
     write_audit(cursor, "publish", "publish", subject, detail | {"is_shared": publication.is_shared})
 
 
-def _insert_publication(
-    cursor: extensions.cursor, number: int, publication: Publication, publication_id: str, row_count: int
-) -> None:
+def _insert_publication(cursor: extensions.cursor, publication: Publication, rows: _Rows) -> None:
     version = publication.version
     cursor.execute(
         "INSERT INTO fourgate.publication (publication_number, publication_id, model, project, model_version, "
         "gate_report, snapshot_id, as_of, row_count, is_shared, is_current) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)",
         (
-            number,
-            publication_id,
+            rows.number,
+            rows.publication_id,
             version.model,
             publication.project,
             version.version,
             publication.gate_report,
             publication.snapshot_id,
             publication.as_of,
-            row_count,
+            rows.count,
             publication.is_shared,
         ),
     )

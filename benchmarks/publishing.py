@@ -152,7 +152,7 @@ def _make_raw_table(raw: extensions.connection) -> None:
 
 def _publish(warehouse: Warehouse, frame: pd.DataFrame, number: int) -> None:
     """Each time as of another moment: the same set again would be found and change nothing."""
-    warehouse.publish(Publication(VERSION, "report", 1, DONE_AT + timedelta(seconds=number)), frame)
+    warehouse.publish(Publication(VERSION, "report", 1, DONE_AT + timedelta(seconds=number)), [frame])
 
 
 def _csv(frame: pd.DataFrame) -> bytes:

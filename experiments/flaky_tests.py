@@ -64,7 +64,7 @@ def rows_of(tables: Mapping[str, pd.DataFrame | Path]) -> tuple[pd.DataFrame, da
     with opened(tables) as engine:
         border = border_of(engine)
         then, now = (
-            SPEC.build(engine, Queries.training(project, as_of=moment), Context()) for moment in (border, None)
+            next(SPEC.build(engine, Queries.training(project, as_of=moment), Context())) for moment in (border, None)
         )
     rows = [then.loc[then["started_at"] < border], now.loc[now["started_at"] >= border]]
     return pd.concat(rows, ignore_index=True), border

@@ -122,11 +122,14 @@ def _moments(started_at: pd.Series, as_of: datetime) -> pd.Series:
 
 
 def _reasons(features: pd.DataFrame, explanation: Explanation) -> list[str]:
-    values = features.to_numpy(np.float64)
-    effects = np.zeros(values.shape)
-    for start in range(0, len(features), _ROWS_AT_A_TIME):
-        rows = slice(start, start + _ROWS_AT_A_TIME)
-        effects[rows] = _effects(features.iloc[rows], explanation)
+    starts = range(0, len(features), _ROWS_AT_A_TIME)
+    return [
+        text for start in starts for text in _some_reasons(features.iloc[start : start + _ROWS_AT_A_TIME], explanation)
+    ]
+
+
+def _some_reasons(features: pd.DataFrame, explanation: Explanation) -> list[str]:
+    values, effects = features.to_numpy(np.float64), _effects(features, explanation)
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :REASONS]
     names = list(features.columns)
     ordinary_of = explanation.reference.to_numpy(np.float64)

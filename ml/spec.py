@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -226,9 +226,12 @@ class ModelSpec:
         decisions: advice for a row that is chosen (within the budget, or from the threshold on), and for the others.
         contract: Pandera model of the feature frame; grain (project, run_id, variant, test_id), with `WHOLE_RUN` for
             variant and test where a row is a run. `failed` is what is predicted.
-        build: makes that frame from an engine with a history, the rows asked for and a context.
+        build: makes that frame from an engine with a history, the rows asked for, a context and a number of rows. Rows
+            to score come in pieces of whole runs, at least one: a piece may end with the run that reaches that number;
+            0 asks for a single one. Rows to learn from are one piece.
         outcomes: run_id, variant, test_id, started_at, failed, duration_s of the runs named in the engine's table
-            ``published``: what predictions are held against, as known at the queries' `as_of`; arguments as of `build`.
+            ``published``: what predictions are held against, as known at the queries' `as_of`; arguments as the first
+            three of `build`.
         features: columns that an estimator sees.
         candidates: name -> function of the seed that makes an unfitted estimator.
         baselines: name -> function of the frame. Ranking: its value ranks the tests of a run, highest first.
@@ -246,7 +249,7 @@ class ModelSpec:
     objective: Objective
     decisions: tuple[Decision, Decision]
     contract: type[Any]
-    build: Callable[..., pd.DataFrame]
+    build: Callable[..., Iterator[pd.DataFrame]]
     outcomes: Callable[..., pd.DataFrame]
     features: tuple[str, ...]
     candidates: Mapping[str, Callable[[int], Any]]

@@ -75,7 +75,7 @@ def build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
 
 
 def build_pieces(engine: Engine, queries: Queries, context: Context, piece_rows: int = 0) -> Iterator[pd.DataFrame]:
-    """The frame of `build` in pieces of whole runs, for frames that are larger than memory; at least one piece.
+    """The frame of `build` in pieces of whole runs, for more rows than memory holds; at least one piece.
 
     Args:
         engine: As for `build`.

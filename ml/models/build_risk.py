@@ -1,5 +1,7 @@
 """Whether a run will fail for a reason of its own, from what was known when it started."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
@@ -7,6 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from ml import features
+from ml.engine import Engine
+from ml.features import Context, Queries
 from ml.models.parts import INVARIANCES, random_order, scaled
 from ml.schemas import BuildRiskFrame, feature_descriptions, feature_groups
 from ml.spec import Decision, ModelSpec, Objective, Rule, RuleKind
@@ -16,6 +20,11 @@ CHANGE = list(feature_groups(BuildRiskFrame)["change"])
 QUANTILES = 100
 # What a last run that failed instead of passing adds to a rate, by the feature that holds it.
 STEP = {"ewma_failed_rate": 0.2, "fast_ewma_failed_rate": 0.5, "failed_rate_last_10": 0.1, "failed_rate_last_50": 0.02}
+
+
+# -- rows: one per run, so few that they are one piece
+def _build(engine: Engine, queries: Queries, context: Context, piece_rows: int = 0) -> Iterator[pd.DataFrame]:
+    yield features.build_runs(engine, queries, context)
 
 
 # -- candidates: plain scikit-learn types, so that skops can save them and the allow-list can name them
@@ -72,7 +81,7 @@ SPEC = ModelSpec(
     objective=Objective.PROBABILITY,
     decisions=(Decision.RISKY, Decision.OK),
     contract=BuildRiskFrame,
-    build=features.build_runs,
+    build=_build,
     outcomes=features.run_outcomes,
     features=tuple(feature_descriptions(BuildRiskFrame)),
     candidates={

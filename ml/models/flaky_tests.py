@@ -1,5 +1,7 @@
 """Which failures are flaky: the chance that a failure says nothing about the code, once its run is over."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -18,18 +20,19 @@ QUANTILES = 20
 
 
 # -- rows: features of failures, and in training what their settled labels say
-def _build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
-    """Features of failures; in training of those with a settled label, and `failed` where it says flaky.
+def _build(engine: Engine, queries: Queries, context: Context, piece_rows: int = 0) -> Iterator[pd.DataFrame]:
+    """Features of failures; in training of those with a settled label, and `failed` where it says flaky. One piece.
 
     A failure of the infrastructure is not flaky: the test has no part in it, and running it alone again mends nothing.
     """
     if queries.runs is not None:
-        return features.build_failures(engine, queries, context)
+        yield features.build_failures(engine, queries, context)
+        return
     told = labels.settled(engine, queries.project, queries.as_of or END)
     rows = features.build_failures(engine, queries, context)
     both = rows.merge(told[[*MERGED_RESULT, "state", "settled_at"]], on=MERGED_RESULT, validate="one_to_one")
     is_flaky = (both["state"] == FailureState.FLAKY).astype("boolean")
-    return both.assign(failed=is_flaky, known_at=both["settled_at"])[list(rows)]
+    yield both.assign(failed=is_flaky, known_at=both["settled_at"])[list(rows)]
 
 
 def _outcomes(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:

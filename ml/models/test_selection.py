@@ -1,5 +1,7 @@
 """Which tests a change needs: the chance that a test fails in a run, from what was known when the run started."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -44,12 +46,13 @@ PER_COUNT = {
 
 
 # -- rows: features of tests, and in training what their failures are held for
-def _build(engine: Engine, queries: Queries, context: Context) -> pd.DataFrame:
+def _build(engine: Engine, queries: Queries, context: Context, piece_rows: int = 0) -> Iterator[pd.DataFrame]:
     """Features; in training with `FAILED_BEFORE`, and of failures `FAILURE_STATE` and `SETTLED_AT` as known then."""
     if queries.runs is not None:
-        return features.build(engine, queries, context)
+        yield from features.build_pieces(engine, queries, context, piece_rows)
+        return
     told = labels.states(engine, queries.project, queries.as_of or END)
-    return with_labels(features.build(engine, queries, context), told)
+    yield with_labels(features.build(engine, queries, context), told)
 
 
 def with_labels(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:

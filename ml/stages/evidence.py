@@ -180,10 +180,11 @@ def _served(settings: Settings, candidate: Mapping[str, Any], test: pd.DataFrame
         snapshot = warehouse.snapshot(int(candidate["snapshot_id"]))
     as_of = datetime.fromisoformat(candidate["as_of"])
     if candidate["project"] != ALL_PROJECTS:
-        return rows_to_score(settings, spec, snapshot, Queries.prediction(candidate["project"], newest, as_of))
+        (served,) = rows_to_score(settings, spec, snapshot, Queries.prediction(candidate["project"], newest, as_of))
+        return served
     parts = []
     for project, runs in apart(newest):
-        rows = rows_to_score(settings, spec, snapshot, Queries.prediction(project, runs, as_of))
+        (rows,) = rows_to_score(settings, spec, snapshot, Queries.prediction(project, runs, as_of))
         parts.append(rows.assign(run_id=run_key(project, "") + rows["run_id"]))
     return pd.concat(parts, ignore_index=True)
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import subprocess
+from collections.abc import Generator
 from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -88,22 +89,28 @@ def training_rows(settings: Settings, model: str, project: str, snapshot: Snapsh
 def _rows_of(settings: Settings, model: str, project: str, snapshot: Snapshot, moment: datetime) -> pd.DataFrame:
     with open_history(settings, snapshot, project) as engine:
         asked = Queries.training(project, as_of=moment, max_rows=settings.max_frame_rows)
-        frame: pd.DataFrame = models.load_model(model).build(engine, asked, feature_context(settings))
+        frame: pd.DataFrame
+        (frame,) = models.load_model(model).build(engine, asked, feature_context(settings))
     is_known = frame["known_at"] <= moment
     return frame if is_known.all() else frame.loc[is_known]
 
 
-def rows_to_score(settings: Settings, spec: ModelSpec, snapshot: Snapshot, asked: Queries) -> pd.DataFrame:
+def rows_to_score(
+    settings: Settings, spec: ModelSpec, snapshot: Snapshot, asked: Queries, piece_rows: int = 0
+) -> Generator[pd.DataFrame]:
     """What publishing scores: the rows of a model for each run asked for, as of its start, and for the next run.
+
+    In pieces of whole runs, at least one. The engine with the history is open until the last of them.
 
     Args:
         settings: engine, threads, shares.
         spec: the model, which says what a row is.
         snapshot: state of the lake to build from.
         asked: as `Queries.prediction` makes it.
+        piece_rows: a piece may end with the run that reaches this many rows; 0 makes a single one.
     """
     with open_history(settings, snapshot, asked.project) as engine:
-        return spec.build(engine, asked, feature_context(settings))
+        yield from spec.build(engine, asked, feature_context(settings), piece_rows)
 
 
 def feature_set(spec: ModelSpec) -> str:

@@ -1,9 +1,12 @@
 """Serving: score with the champion, publish the set, and measure it against what happened."""
 
 import logging
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -11,7 +14,7 @@ from ml import models, monitoring, publishing, training, validation
 from ml.features import NEXT_RUN, Queries
 from ml.schemas import feature_descriptions
 from ml.settings import Settings
-from ml.spec import MERGED_RESULT, ModelSpec, Objective, Question, Snapshot
+from ml.spec import END, MERGED_RESULT, ModelSpec, Objective, Question, Snapshot
 from ml.stages.opening import (
     feature_context,
     head,
@@ -31,6 +34,9 @@ RUN_COLUMNS = ["run_id", "started_at", "event", "branch", "workflow", "change_id
 # A change that waits longer than this lost its results: its run was cancelled, or its report never came.
 MAX_WAIT = timedelta(days=7)
 MAX_ANNOUNCED = 100
+# A row takes some kB while it is scored. Another number moves the last bits of linear scores, and with them a set's id.
+PIECE_ROWS = 250_000
+REFERENCE_ROWS = 250_000
 log = logging.getLogger(__name__)
 
 
@@ -64,35 +70,77 @@ def _publish_one(
     registry = open_registry(settings)
     estimator, spec = registry.load(version), models.load_model(version.model)
     runs = _runs_to_publish(settings, spec, project, snapshot, moment)
-    known = rows_to_score(settings, spec, snapshot, Queries.prediction(project, runs, moment))
-    asked = Queries.training(project, as_of=moment)
-    rows = _without_outcome(settings, spec, snapshot, asked, known) if spec.question is Question.FINISH else known
-    predictions = publishing.prediction_rows(
-        rows,
-        training.predict(estimator, rows),
-        publishing.Explanation(
-            training.occluder(estimator, settings.threads),
-            known[list(spec.features)].median(),
-            feature_descriptions(spec.contract),
-        ),
-        publishing.Origin(
-            version.model, decision_limit(settings, spec, estimator), moment, spec.objective, spec.decisions
-        ),
-    )
-    validation.require_predictions(predictions)
     publication = Publication(version, champion.gate_report, snapshot.snapshot_id, moment, served=project)
-    with open_warehouse(settings) as warehouse:
-        publication_id = warehouse.publish(publication, predictions)
+    made = _predictions(settings, spec, estimator, snapshot, Queries.prediction(project, runs, moment))
+    sizes: list[tuple[int, int]] = []
+    with closing(made), open_warehouse(settings) as warehouse:
+        publication_id = warehouse.publish(publication, _measured(made, sizes))
     return {
         "project": project,
         "publication_id": publication_id,
-        "rows": len(predictions),
-        "changes": int(predictions["change_id"].nunique()),
+        "rows": sum(rows for rows, _ in sizes),
+        "changes": sum(changes for _, changes in sizes),
         "version": version.version,
         "is_shared": publication.is_shared,
         "as_of": moment.isoformat(),
         "report_url": registry.model_url(version),
     }
+
+
+def _measured(pieces: Iterable[pd.DataFrame], sizes: list[tuple[int, int]]) -> Iterator[pd.DataFrame]:
+    """The pieces, and of each that was asked for its rows and changes in `sizes`."""
+    for piece in pieces:
+        sizes.append((len(piece), piece["change_id"].nunique()))
+        yield piece
+
+
+def _predictions(
+    settings: Settings, spec: ModelSpec, estimator: Any, snapshot: Snapshot, asked: Queries
+) -> Generator[pd.DataFrame]:
+    """Rows of the results table that keep its contract, in pieces of whole runs: memory holds two of them at most."""
+    moment = asked.as_of or END
+    limit = decision_limit(settings, spec, estimator)
+    origin = publishing.Origin(spec.name, limit, moment, spec.objective, spec.decisions)
+    occluder, words = training.occluder(estimator, settings.threads), feature_descriptions(spec.contract)
+    answered = _answered(settings, spec, snapshot, asked)
+    with closing(rows_to_score(settings, spec, snapshot, asked, PIECE_ROWS)) as pieces:
+        for reference, known in _with_reference(pieces, spec.features):
+            rows = known if answered is None else _without(known, answered)
+            explanation = publishing.Explanation(occluder, reference, words)
+            predictions = publishing.prediction_rows(rows, training.predict(estimator, rows), explanation, origin)
+            validation.require_predictions(predictions)
+            yield predictions
+
+
+def _with_reference(
+    pieces: Iterator[pd.DataFrame], features: Sequence[str]
+) -> Iterator[tuple[pd.Series, pd.DataFrame]]:
+    """Each piece with what is ordinary, which scores are explained against: a median of each of the features.
+
+    It is that of all rows, and where these are more than `REFERENCE_ROWS` that of the earliest runs that hold so many:
+    it must be known before the first row is explained, and the other rows are not there yet. All pieces have the same
+    reference, and it does not depend on where they end, so that neither do the reasons.
+    """
+    first: list[pd.DataFrame] = []
+    while sum(map(len, first)) < REFERENCE_ROWS:
+        piece = next(pieces, None)
+        if piece is None:
+            break
+        first.append(piece)
+    reference = _earliest(first)[list(features)].median()
+    while first:
+        yield reference, first.pop(0)
+    for piece in pieces:
+        yield reference, piece
+
+
+def _earliest(pieces: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of the first runs that hold `REFERENCE_ROWS` rows together."""
+    rows = pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
+    if len(rows) <= REFERENCE_ROWS:
+        return rows
+    is_last = rows["run_id"] == rows["run_id"].iloc[REFERENCE_ROWS - 1]
+    return rows.iloc[: int(np.flatnonzero(is_last)[-1]) + 1]
 
 
 def decision_limit(settings: Settings, spec: ModelSpec, estimator: Any) -> float:
@@ -102,13 +150,17 @@ def decision_limit(settings: Settings, spec: ModelSpec, estimator: Any) -> float
     return training.decision_threshold(estimator)
 
 
-def _without_outcome(
-    settings: Settings, spec: ModelSpec, snapshot: Snapshot, asked: Queries, rows: pd.DataFrame
-) -> pd.DataFrame:
-    """The rows whose answer nobody knows yet."""
-    answered = _outcomes(settings, spec, snapshot, asked, set(rows["run_id"]))
-    is_answered = pd.MultiIndex.from_frame(rows[MERGED_RESULT]).isin(pd.MultiIndex.from_frame(answered[MERGED_RESULT]))
-    waiting: pd.DataFrame = rows.loc[~is_answered]
+def _answered(settings: Settings, spec: ModelSpec, snapshot: Snapshot, asked: Queries) -> pd.MultiIndex | None:
+    """What a model that is asked at the finish of a run need not be asked any more; None for one asked at the start."""
+    if spec.question is Question.START or asked.runs is None:
+        return None
+    known = Queries.training(asked.project, as_of=asked.as_of)
+    outcomes = _outcomes(settings, spec, snapshot, known, set(asked.runs["run_id"]))
+    return pd.MultiIndex.from_frame(outcomes[MERGED_RESULT])
+
+
+def _without(rows: pd.DataFrame, answered: pd.MultiIndex) -> pd.DataFrame:
+    waiting: pd.DataFrame = rows.loc[~pd.MultiIndex.from_frame(rows[MERGED_RESULT]).isin(answered)]
     return waiting
 
 

@@ -6,7 +6,7 @@ big-endian, moments are microseconds since 2000. Nothing is escaped, and the ser
 
 import io
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from psycopg2 import extensions
 
-_CHUNK_ROWS = 50_000
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _END = struct.pack(">h", -1)
 _EPOCH_US = 946_684_800_000_000
@@ -36,30 +35,8 @@ SCHEMA = pa.schema(
 _SIZED = np.dtype([part for name, kind in _NUMBERS.items() for part in ((f"{name} size", ">i4"), (name, kind))])
 
 
-def encode(table: pa.Table) -> list[pa.BinaryArray]:
-    """Rows of `SCHEMA` without nulls as they are stored, each without its beginning, in chunks."""
-    return [_encoded(batch) for batch in table.to_batches(max_chunksize=_CHUNK_ROWS)]
-
-
-def joined(rows: pa.BinaryArray, between: bytes = b"") -> pa.Buffer:
-    """One piece of all rows."""
-    each = pa.ListArray.from_arrays([0, len(rows)], rows)
-    return pc.binary_join(each, pa.scalar(between, pa.binary()))[0].as_buffer()
-
-
-def copy(cursor: extensions.cursor, publication_number: int, chunks: Iterable[pa.BinaryArray]) -> None:
-    """Store encoded rows as those of a publication."""
-    names = ["publication_number", *_NUMBERS, *_TEXTS, _JSON]
-    command = f"COPY fourgate.prediction_row ({', '.join(names)}) FROM STDIN (FORMAT binary)"
-    begin = struct.pack(">hii", len(names), 4, publication_number)
-    for rows in chunks:
-        data = io.BytesIO()
-        data.writelines((_SIGNATURE, begin, joined(rows, begin), _END))
-        data.seek(0)
-        cursor.copy_expert(command, data, size=1 << 20)
-
-
-def _encoded(batch: pa.RecordBatch) -> pa.BinaryArray:
+def encode(batch: pa.RecordBatch) -> pa.BinaryArray:
+    """Rows of `SCHEMA` without nulls as they are stored, each without its beginning."""
     numbers = {name: np.asarray(batch[name]) for name in _NUMBERS}
     numbers["as_of"] = np.asarray(batch["as_of"].cast(pa.int64())) - _EPOCH_US
     cells = [_fixed(_sized(numbers))]
@@ -69,6 +46,33 @@ def _encoded(batch: pa.RecordBatch) -> pa.BinaryArray:
             value = _beside([pa.scalar(_JSONB_VERSION, pa.binary()), value])
         cells += [_fixed(np.asarray(pc.binary_length(value)).astype(">i4")), value]
     return _beside(cells)
+
+
+def copy(cursor: extensions.cursor, publication_number: int, chunks: Iterable[pa.BinaryArray]) -> None:
+    """Store encoded rows as those of a publication."""
+    names = ["publication_number", *_NUMBERS, *_TEXTS, _JSON]
+    command = f"COPY fourgate.prediction_row ({', '.join(names)}) FROM STDIN (FORMAT binary)"
+    begin = struct.pack(">hii", len(names), 4, publication_number)
+    for rows in chunks:
+        data = io.BytesIO()
+        data.writelines((_SIGNATURE, begin, _joined(rows, begin), _END))
+        data.seek(0)
+        cursor.copy_expert(command, data, size=1 << 20)
+
+
+def parts(rows: pa.BinaryArray, ends: Iterable[int]) -> Iterator[pa.Buffer]:
+    """The bytes of encoded rows in parts, each of which ends before the row of that number."""
+    _, offsets, data = rows.buffers()
+    at, start = np.frombuffer(offsets, np.int32), 0
+    for end in ends:
+        yield data.slice(int(at[start]), int(at[end] - at[start]))
+        start = end
+
+
+def _joined(rows: pa.BinaryArray, between: bytes) -> pa.Buffer:
+    """One piece of all rows."""
+    each = pa.ListArray.from_arrays([0, len(rows)], rows)
+    return pc.binary_join(each, pa.scalar(between, pa.binary()))[0].as_buffer()
 
 
 def _sized(numbers: Mapping[str, NDArray[Any]]) -> NDArray[np.void]:

@@ -1,7 +1,7 @@
 """The results table: a set of predictions is published whole, through COPY, and readers see one set or the next."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,8 +16,9 @@ from ml.schemas import Predictions as Contract
 from ml.schemas import columns
 from ml.spec import ALL_PROJECTS, ModelVersion
 from ml.warehouse import copying
-from ml.warehouse.session import Session, lock_for, only, write_audit
+from ml.warehouse.session import Session, lock_for, only, storable, write_audit
 
+_CHUNK_ROWS = 50_000
 _GRAIN = ["change_id", "variant", "test_id"]
 _FRAME = columns(Contract)
 _TYPES = pa.schema([("model", pa.string()), ("project", pa.string()), *copying.SCHEMA])
@@ -50,59 +51,47 @@ class Publication:
         return self.version.project == ALL_PROJECTS
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of a set, under `number`: `held` are those of its last frame, encoded, and the others are stored.
+
+    Only all rows tell whether the set is new. Of a set of one frame nothing is written before that is known.
+    """
+
+    number: int
+    publication_id: str
+    count: int
+    held: Sequence[pa.BinaryArray]
+
+
 class PredictionTables(Session):
     """Publishing and reading predictions."""
 
-    def publish(self, publication: Publication, frame: pd.DataFrame) -> str:
-        """Make a frame the current set of its (model, project), in one transaction.
+    def publish(self, publication: Publication, frames: Iterable[pd.DataFrame]) -> str:
+        """Make the rows of some frames the current set of its (model, project), in one transaction.
 
-        The publication's id is a hash of its origin and rows: the same set again changes nothing, and a set that was
-        current earlier becomes current again, without a second copy of rows that are still there. Publishers of one
-        (model, project) wait for each other.
+        Memory holds the rows of two frames, so that a set may be larger; readers see nothing of it before all is there.
+        The publication's id is a hash of its origin and rows, whatever their order: the same set again changes nothing,
+        and a set that was current earlier becomes current again, without a second copy of rows that are still there.
+        Publishers of one (model, project) switch one after the other.
 
         Args:
             publication: origin of the set.
-            frame: rows of the `Predictions` contract of one model and project; may be empty.
+            frames: rows of the `Predictions` contract of one model and project, each change whole in one frame; a frame
+                may be empty. What making them raises leaves this method as it is, and the former set current.
 
         Returns:
             the publication's id.
 
         Raises:
-            WarehouseError: a row belongs elsewhere, (change_id, variant, test_id) repeats, or PostgreSQL refuses a row
-                (a text with a NUL character, say); the former set stays current.
+            WarehouseError: a row belongs elsewhere, a change is in two frames, (change_id, variant, test_id) repeats,
+                or PostgreSQL refuses a row (a text with a NUL character, say); the former set stays current.
         """
-        version, project = publication.version, publication.project
-        rows = copying.encode(_checked(publication, frame))
-        publication_id = _identity(publication, rows)
-        subject = f"{version.model} {project}"
-        with self.transaction() as cursor:
-            lock_for(cursor, f"publish {subject}")
-            cursor.execute(
-                "SELECT is_current, publication_number, rows_removed_at FROM fourgate.publication "
-                "WHERE publication_id = %s",
-                (publication_id,),
-            )
-            known = cursor.fetchone()
-            if known is not None and known[0]:
-                return publication_id
-            cursor.execute(
-                "UPDATE fourgate.publication SET is_current = false WHERE model = %s AND project = %s AND is_current",
-                (version.model, project),
-            )
-            if known is None:
-                copying.copy(cursor, _insert_publication(cursor, publication, publication_id, len(frame)), rows)
-            else:
-                if known[2] is not None:
-                    copying.copy(cursor, int(known[1]), rows)
-                cursor.execute(
-                    "UPDATE fourgate.publication SET is_current = true, published_at = clock_timestamp(), "
-                    "rows_removed_at = NULL WHERE publication_id = %s",
-                    (publication_id,),
-                )
-            detail = {"publication_id": publication_id, "rows": len(frame), "version": version.version}
-            detail |= {"is_shared": publication.is_shared}
-            write_audit(cursor, "publish", "publish", subject, detail)
-        return publication_id
+        with self.long_transaction() as cursor:
+            rows = _store(cursor, publication, frames)
+            with storable():
+                _make_current(cursor, publication, rows)
+        return rows.publication_id
 
     def expire_predictions(self, before: datetime, as_of: datetime, *, dry_run: bool = False) -> dict[str, int]:
         """Remove the rows of sets that were published before a moment and are not current, set by set.
@@ -222,36 +211,106 @@ def _refuse_repeats(table: pa.Table) -> None:
         raise WarehouseError(f"predictions repeat {repeats} (change_id, variant, test_id); each may appear once")
 
 
-def _identity(publication: Publication, chunks: Sequence[pa.BinaryArray]) -> str:
+def _draw_number(cursor: extensions.cursor) -> int:
+    """A number for rows that are stored before their publication is."""
+    # Whoever makes the rows takes their time, and a server may end sessions that are silent within a transaction.
+    cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    cursor.execute("SELECT nextval(pg_get_serial_sequence('fourgate.publication', 'publication_number'))")
+    return int(only(cursor)[0])
+
+
+def _store(cursor: extensions.cursor, publication: Publication, frames: Iterable[pd.DataFrame]) -> _Rows:
+    """Store frame after frame, but for the last."""
+    number, count = _draw_number(cursor), 0
+    digests: dict[str, Any] = {}  # by change: rows in order of the grain, so that neither frames nor their order matter
+    held: list[pa.BinaryArray] = []
+    for frame in frames:
+        copying.copy(cursor, number, held)
+        held = _encoded(publication, frame, digests)
+        count += len(frame)
+    return _Rows(number, _identity(publication, digests), count, held)
+
+
+def _encoded(publication: Publication, frame: pd.DataFrame, digests: dict[str, Any]) -> list[pa.BinaryArray]:
+    """The rows as they are stored, in chunks; `digests` of their changes are added."""
+    table = _checked(publication, frame)
+    _refuse_parted(table, digests)
+    chunks = []
+    for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
+        rows, changes = copying.encode(batch), pc.run_end_encode(batch["change_id"])
+        parts = copying.parts(rows, changes.run_ends.to_pylist())
+        for change_id, part in zip(changes.values.to_pylist(), parts, strict=True):
+            digests.setdefault(change_id, hashlib.sha256()).update(part)
+        chunks.append(rows)
+    return chunks
+
+
+def _refuse_parted(table: pa.Table, stored: Mapping[str, Any]) -> None:
+    again = stored.keys() & table["change_id"].unique().to_pylist()
+    if again:
+        raise WarehouseError(f"predictions of change {min(again)!r} come in two frames; a change is published whole")
+
+
+def _identity(publication: Publication, digests: Mapping[str, Any]) -> str:
     version = publication.version
     digest = hashlib.sha256()
     origin = (version.model, publication.project, version.version, version.sha256, str(publication.snapshot_id))
     for part in (*origin, publication.gate_report, publication.as_of.isoformat()):
         digest.update(part.encode() + b"\x00")
-    for rows in chunks:
-        digest.update(copying.joined(rows))
+    for _, rows in sorted(digests.items()):
+        digest.update(rows.digest())
     return digest.hexdigest()
 
 
-def _insert_publication(
-    cursor: extensions.cursor, publication: Publication, publication_id: str, row_count: int
-) -> int:
-    """Returns the publication's number."""
+def _make_current(cursor: extensions.cursor, publication: Publication, rows: _Rows) -> None:
+    """Switch to the set of these rows, or to the same rows where they were stored before."""
+    version, project, number = publication.version, publication.project, rows.number
+    subject = f"{version.model} {project}"
+    lock_for(cursor, f"publish {subject}")
+    cursor.execute(
+        "SELECT is_current, publication_number, rows_removed_at FROM fourgate.publication WHERE publication_id = %s",
+        (rows.publication_id,),
+    )
+    known = cursor.fetchone()
+    if known is not None and known[2] is None:
+        cursor.execute("DELETE FROM fourgate.prediction_row WHERE publication_number = %s", (number,))
+        if known[0]:
+            return
+        number = int(known[1])
+    else:
+        copying.copy(cursor, number, rows.held)
+    cursor.execute(
+        "UPDATE fourgate.publication SET is_current = false WHERE model = %s AND project = %s AND is_current",
+        (version.model, project),
+    )
+    if known is None:
+        _insert_publication(cursor, publication, rows)
+    else:
+        cursor.execute(
+            "UPDATE fourgate.publication SET is_current = true, published_at = clock_timestamp(), "
+            "rows_removed_at = NULL, publication_number = %s WHERE publication_id = %s",
+            (number, rows.publication_id),
+        )
+    detail = {"publication_id": rows.publication_id, "rows": rows.count, "version": version.version}
+    write_audit(cursor, "publish", "publish", subject, detail | {"is_shared": publication.is_shared})
+
+
+def _insert_publication(cursor: extensions.cursor, publication: Publication, rows: _Rows) -> None:
     version = publication.version
     cursor.execute(
-        "INSERT INTO fourgate.publication (publication_id, model, project, model_version, gate_report, snapshot_id, "
-        "as_of, row_count, is_shared, is_current) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, true) "
-        "RETURNING publication_number",
+        "INSERT INTO fourgate.publication (publication_number, publication_id, model, project, model_version, "
+        "gate_report, snapshot_id, as_of, row_count, is_shared, is_current) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)",
         (
-            publication_id,
+            rows.number,
+            rows.publication_id,
             version.model,
             publication.project,
             version.version,
             publication.gate_report,
             publication.snapshot_id,
             publication.as_of,
-            row_count,
+            rows.count,
             publication.is_shared,
         ),
     )
-    return int(only(cursor)[0])

@@ -92,6 +92,12 @@ class Session:
         Raises:
             WarehouseError: PostgreSQL refused; the transaction is undone.
         """
+        with storable(), self.long_transaction() as cursor:
+            yield cursor
+
+    @contextmanager
+    def long_transaction(self) -> Iterator[extensions.cursor]:
+        """As `transaction`, around other work too: a ValueError is that work's, unless `storable` says otherwise."""
         try:
             with self._connection, self._connection.cursor() as cursor:
                 yield cursor
@@ -99,8 +105,6 @@ class Session:
             raise WarehouseError(f"the warehouse lacks a table, run its migrations: {_reason(error)}") from error
         except psycopg2.Error as error:
             raise self._refused(error) from error
-        except ValueError as error:
-            raise WarehouseError(f"PostgreSQL cannot store a value: {error}") from error
 
     def _refused(self, error: psycopg2.Error) -> WarehouseError:
         """What PostgreSQL did not do, and where; a lost connection also says what to do."""
@@ -110,6 +114,15 @@ class Session:
             f"the connection to PostgreSQL at {self._place} was lost: {_reason(error)}; see that the server runs and "
             "repeat: what was half done does not count"
         )
+
+
+@contextmanager
+def storable() -> Iterator[None]:
+    """A value that cannot be sent to PostgreSQL, such as a text with a NUL character, as `WarehouseError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise WarehouseError(f"PostgreSQL cannot store a value: {error}") from error
 
 
 def _reason(error: psycopg2.Error) -> str:

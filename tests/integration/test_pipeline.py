@@ -46,7 +46,9 @@ def retrain(settings: Settings, model: str = MODEL) -> dict[str, Any]:
     return retraining.promote(settings, candidate, verdicts)
 
 
-def test_a_history_becomes_predictions_that_find_the_true_regressions(fourgate: Settings, tmp_path: Path) -> None:
+def test_a_history_becomes_predictions_that_find_the_true_regressions(
+    fourgate: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = simulate(WORLD)
     write_history(world, tmp_path / "history")
 
@@ -68,6 +70,9 @@ def test_a_history_becomes_predictions_that_find_the_true_regressions(fourgate: 
 
     published = serving.publish(fourgate, MODEL)
     assert serving.publish(fourgate, MODEL) == published
+    monkeypatch.setattr(serving, "PIECE_ROWS", 1)
+    (parted,) = serving.publish(fourgate, MODEL)
+    assert parted | {"publication_id": published[0]["publication_id"]} == published[0]
     state = reporting.status(fourgate, MODEL)["projects"][0]
     assert state["is_published"]
     assert state["published_rows"] == published[0]["rows"] > 0

@@ -25,7 +25,8 @@ START = pd.Timestamp("2026-01-01", tz="UTC")
 def rows_of(frames: History, queries: Queries) -> pd.DataFrame:
     with open_engine("duckdb", threads=2) as engine:
         register(engine, frames)
-        frame: pd.DataFrame = SPEC.build(engine, queries, Context())
+        frame: pd.DataFrame
+        (frame,) = SPEC.build(engine, queries, Context())
     return frame
 
 

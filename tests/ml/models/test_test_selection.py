@@ -82,7 +82,8 @@ def test_every_candidate_fits_with_unknown_features_and_ranks_what_fails_first(f
 def built(frames, queries):
     with open_engine("duckdb", threads=2) as engine:
         register(engine, frames)
-        return load_model("test_selection").build(engine, queries, Context())
+        (frame,) = load_model("test_selection").build(engine, queries, Context())
+        return frame
 
 
 def test_a_training_frame_says_what_its_failures_are_held_for_as_known_then():

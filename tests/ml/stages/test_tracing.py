@@ -53,7 +53,7 @@ def publish(settings: Settings, version: ModelVersion, *changes: str) -> str:
     frame = pd.concat([rows(change) for change in changes], ignore_index=True)
     report = f"runs:/{version.mlflow_run_id}/gate_report.html"
     with open_warehouse(settings) as warehouse:
-        return warehouse.publish(Publication(version, report, 1, NOON), frame)
+        return warehouse.publish(Publication(version, report, 1, NOON), [frame])
 
 
 def meant(settings: Settings, prediction: str, test: str = "", **wanted: str) -> tuple[str, int]:

@@ -67,7 +67,7 @@ def sound(fourgate: Settings, version: ModelVersion) -> Settings:
         warehouse.record_verdicts(Judgement(version, PASSES, "v1", Interval(None, NOON), head.snapshot_id, NOON))
         warehouse.promote(Promotion(version, Route.FIRST, "report", NOON, "nightly", None))
         project_champion(warehouse, open_registry(fourgate), MODEL, PROJECT)
-        warehouse.publish(Publication(version, "report", head.snapshot_id, NOON), predictions("a", "b"))
+        warehouse.publish(Publication(version, "report", head.snapshot_id, NOON), [predictions("a", "b")])
     return fourgate
 
 
@@ -151,7 +151,7 @@ def test_predictions_without_four_passed_verdicts_are_told(sound: Settings, post
 def test_predictions_of_a_version_that_was_never_promoted_are_told(sound: Settings, version: ModelVersion) -> None:
     with open_warehouse(sound) as warehouse:
         other = replace(version, version="99")
-        warehouse.publish(Publication(other, "report", 2, NOON), predictions("a"))
+        warehouse.publish(Publication(other, "report", 2, NOON), [predictions("a")])
     (told,) = not_passed(sound)["predictions_judged"]
     assert "version 99 has predictions, but no passed verdict of data_quality, statistical" in told
     assert told.endswith("and it was never promoted")
@@ -163,7 +163,7 @@ def test_predictions_of_a_shared_version_ask_for_the_verdicts_of_the_shared_mode
     # the project's own version of that number was judged and promoted; the shared one never was
     shared = replace(version, project=ALL_PROJECTS)
     with open_warehouse(sound) as warehouse:
-        warehouse.publish(Publication(shared, "report", 2, NOON, served=PROJECT), predictions("a"))
+        warehouse.publish(Publication(shared, "report", 2, NOON, served=PROJECT), [predictions("a")])
     (told,) = not_passed(sound)["predictions_judged"]
     assert told.startswith(f"{MODEL} {PROJECT}, version {version.version} of the shared model has predictions, but no")
 

@@ -21,6 +21,7 @@ NAMES = [
     "0009_shared_model.sql",
     "0010_rows_of_predictions.sql",
     "0011_retention_of_predictions.sql",
+    "0012_numbers_of_publications.sql",
 ]
 
 
@@ -70,11 +71,11 @@ def test_a_database_of_an_older_release_gets_only_the_new_migration_and_keeps_it
     newer = migration_folder(tmp_path / "sql")
     for name in NAMES:
         (newer / name).write_bytes((FOLDER / name).read_bytes())
-    migration_folder(newer, m0012_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
-    assert migrate(postgres.admin_dsn, folder=newer) == ["0012_note.sql"]
+    migration_folder(newer, m0013_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
+    assert migrate(postgres.admin_dsn, folder=newer) == ["0013_note.sql"]
     with Warehouse(postgres.pipeline_dsn) as warehouse:
         assert warehouse.next_sequence() == 2
-    with pytest.raises(WarehouseError, match=r"0012_note.sql, which this release does not know: upgrade"):
+    with pytest.raises(WarehouseError, match=r"0013_note.sql, which this release does not know: upgrade"):
         migrate(postgres.admin_dsn)
 
 

@@ -258,6 +258,7 @@ def test_the_page_tells_the_runs_that_lose_most_and_why() -> None:
     assert (page.reasons([]), page.runs_of_half([])) == ([], 0)
 
 
+@pytest.mark.slow
 def test_who_learns_in_hindsight_is_told_everything_but_the_run_it_orders() -> None:
     """Every run fails in a test of its own, and in one that always fails: only the second can be known from others."""
     runs = 100
@@ -274,6 +275,7 @@ def test_who_learns_in_hindsight_is_told_everything_but_the_run_it_orders() -> N
     assert metrics.ranking_by_run(told.loc[~always].assign(s=score), "s", "new")["apfd"].mean() < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runs", "scored"), [(99, None), (100, 900)])
 def test_what_failed_before_is_not_asked_of_who_learns_in_hindsight(runs: int, scored: int | None) -> None:
     told = table([[3], []] * runs, {"noise": IN_ORDER}).assign(previous_failed=lambda rows: rows["test_id"] == "test-0")

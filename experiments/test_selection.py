@@ -34,14 +34,11 @@ from ml.engine import Engine
 from ml.errors import NotEnoughData
 from ml.features import Context, Queries, build, build_pieces
 from ml.models import load_model
-from ml.models.test_selection import with_labels
+from ml.models.test_selection import add_labels
 from ml.settings import Settings
 from ml.spec import (
     END,
-    FAILED_BEFORE,
-    FAILURE_STATE,
     MERGED_RESULT,
-    SETTLED_AT,
     Interval,
     Measure,
     ModelSpec,
@@ -217,7 +214,7 @@ def measure(
     learned = []
     for part, known in zip(parts, told, strict=True):
         print(f"{name}: learns from what is before {part.start:%Y-%m-%d}", flush=True)
-        _label(frame, known)
+        add_labels(frame, known)
         learned.append(learn(spec, frame, Interval(part.start, None)))
     block = earlier_block(spec, frame, period)
     counts["has_change_rate"] = number(float(np.average(frame["has_change"], weights=metrics.weights_of(frame))))
@@ -245,13 +242,6 @@ def measure(
         "misses": list(by_kind(late)),
         "missed_runs": list(by_run(late)),
     }
-
-
-def _label(frame: pd.DataFrame, told: pd.DataFrame) -> None:
-    """What is known of failures, put into the frame itself: a second one of a long history would not fit beside it."""
-    labelled = with_labels(frame[[*MERGED_RESULT, "failed", "failures_count"]], told)
-    for name in (FAILED_BEFORE, FAILURE_STATE, SETTLED_AT):
-        frame[name] = labelled[name]
 
 
 def judged(spec: ModelSpec, rows: pd.DataFrame, parts: list[Interval], learned: list[Learned]) -> pd.DataFrame:

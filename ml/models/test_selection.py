@@ -52,20 +52,23 @@ def _build(engine: Engine, queries: Queries, context: Context, piece_rows: int =
         yield from features.build_pieces(engine, queries, context, piece_rows)
         return
     told = labels.states(engine, queries.project, queries.as_of or END)
-    yield with_labels(features.build(engine, queries, context), told)
+    rows = features.build(engine, queries, context)
+    add_labels(rows, told)
+    yield rows
 
 
-def with_labels(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
-    """Rows with what is known of their failures.
+def add_labels(rows: pd.DataFrame, told: pd.DataFrame) -> None:
+    """Put what is known of failures into the rows themselves: a second frame of a long history would not fit beside it.
 
     Args:
-        rows: as `features.build` makes them for a training.
+        rows: as `features.build` makes them for a training; gets `FAILED_BEFORE`, `FAILURE_STATE` and `SETTLED_AT`.
         told: as `labels.states` gives it.
     """
     failures = rows.loc[rows["failed"].to_numpy(bool), MERGED_RESULT]
     found = failures.merge(told, on=MERGED_RESULT, how="left", validate="one_to_one").set_index(failures.index)
-    names = {"state": FAILURE_STATE, "settled_at": SETTLED_AT}
-    return rows.assign(**{FAILED_BEFORE: rows["failures_count"] > 0}).join(found[list(names)].rename(columns=names))
+    rows[FAILED_BEFORE] = rows["failures_count"] > 0
+    rows[FAILURE_STATE] = found["state"]
+    rows[SETTLED_AT] = found["settled_at"]
 
 
 # -- candidates: plain scikit-learn types, so that skops can save them and the allow-list can name them

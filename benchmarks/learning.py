@@ -20,7 +20,7 @@ from ml.models import test_selection
 from ml.publishing import Explanation, Origin, prediction_rows
 from ml.schemas import feature_descriptions
 from ml.spec import Interval, Split
-from ml.training import FitOptions, fit_candidates, occluder, predict
+from ml.training import FitOptions, by_cost, fit_candidates, occluder, predict
 from ml.training.calibration import LogOdds
 
 CANDIDATE = "blend"
@@ -126,7 +126,8 @@ def _publish(estimator: Any, pairs: pd.DataFrame) -> np.ndarray[Any, Any]:
         pairs[list(SPEC.features)].median(),
         feature_descriptions(SPEC.contract),
     )
-    rows = prediction_rows(pairs, predict(estimator, pairs), explanation, Origin(SPEC.name, 0.3, NOW))
+    predicted = predict(estimator, pairs).join(by_cost(SPEC, estimator, pairs))
+    rows = prediction_rows(pairs, predicted, explanation, Origin(SPEC.name, 0.3, NOW))
     in_order = rows.assign(change=rows["change_id"].astype(int), test=rows["test_id"].astype(int))
     return in_order.sort_values(["change", "test"])["probability"].to_numpy()
 

@@ -116,6 +116,8 @@ def _predictions(results: pd.DataFrame, wanted: int) -> pd.DataFrame:
             "decision": np.where(score > 0.5, "select", "skip").astype(object),
             "reasons": reasons,
             "as_of": pd.Series(pd.Timestamp(DONE_AT), index=range(len(keys))).astype("datetime64[us, UTC]"),
+            "expected_duration_s": np.round(10 * score, 3),
+            "rank_by_cost": keys.groupby("run_id").cumcount().to_numpy() + 1,
         }
     )[columns(Predictions)]
 

@@ -55,7 +55,7 @@ def missed(table: pd.DataFrame, method: str, rival: str, optimal: str) -> pd.Dat
     rows = counted(table, "new")
     found = rows.loc[rows["failed"].astype(bool)]
     for role, name in {"place": method, "rival_place": rival, "least_place": optimal}.items():
-        found = found.merge(_place(rows, name, role), on=MERGED_RESULT, validate="one_to_one")
+        found = with_places(found, rows, name, role)
     run = found["run_id"]
     share = 1 / run.groupby(run).transform("size")
     return found.assign(
@@ -64,6 +64,24 @@ def missed(table: pd.DataFrame, method: str, rival: str, optimal: str) -> pd.Dat
         lost=share * (found["place"] - found["least_place"]),
         rival_lost=share * (found["rival_place"] - found["least_place"]),
     )
+
+
+def with_places(
+    failures: pd.DataFrame, rows: pd.DataFrame, order: str, role: str, share: str = "tests"
+) -> pd.DataFrame:
+    """Failures with column `role`: the share of the run's tests, or of its duration, that is over half-way through it.
+
+    Args:
+        failures: some of the failed rows.
+        rows: all rows that are ordered.
+        order: column of scores.
+        role: name of the new column.
+        share: tests or duration.
+    """
+    found = places(rows[[*MERGED_RESULT, "failed", "duration_s", order]], order)
+    before = found.groupby("run_id", sort=False)[share].shift(fill_value=0.0)
+    middle = found[MERGED_RESULT].assign(**{role: (before + found[share]) / 2}).loc[found["failed"].astype(bool)]
+    return failures.merge(middle, on=MERGED_RESULT, validate="one_to_one")
 
 
 def by_kind(found: pd.DataFrame) -> Iterator[Row]:
@@ -125,10 +143,3 @@ def _of_run(run: int, some: pd.DataFrame) -> Row:
 
 def _counts(values: pd.Series) -> dict[str, int]:
     return {str(value): int(count) for value, count in values.value_counts().sort_index().items()}
-
-
-def _place(rows: pd.DataFrame, name: str, role: str) -> pd.DataFrame:
-    found = places(rows[[*MERGED_RESULT, "failed", "duration_s", name]], name)
-    found = found.loc[found["failed"].astype(bool)]
-    tests = found["rank"] / found["tests"]
-    return found[MERGED_RESULT].assign(**{role: (found["rank"] - 0.5) / tests})

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from benchmarks import label_truth
 from experiments import build_risk, hindsight, test_selection
+from experiments.behind import EQUAL
 from experiments.labels import FILE as LABELS
 from experiments.misses import EARLY, KINDS
 from experiments.rows import LEAST_RUNS, RESULTS, Row
@@ -123,6 +124,7 @@ def render(results: Path = RESULTS) -> str:
         runs_of_half=runs_of_half,
         worst=worst,
         no_miss=NO_MISS,
+        equal=EQUAL,
         reach=reach,
         told=TOLD,
         least_taught=hindsight.LEAST_RUNS,

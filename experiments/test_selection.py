@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.behind import behind
 from experiments.hindsight import Evidence, learned_in_hindsight
 from experiments.histories import opened, with_results_on_disk
 from experiments.misses import by_kind, by_run, missed
@@ -45,8 +46,7 @@ from ml.spec import (
     Split,
 )
 from ml.training import FitOptions, Fitted
-from ml.training.evaluation import primary_by_run, score_by_cost, scored
-from ml.training.fitting import chance
+from ml.training.evaluation import primary_by_run, scored
 
 EXPERIMENT = "test_selection"
 LEARNED_SHARE = 0.6
@@ -106,7 +106,7 @@ def learn(spec: ModelSpec, frame: pd.DataFrame, period: Interval) -> Learned:
     except NotEnoughData as reason:
         return Learned(None, {}, str(reason))
     rows = training.period_rows(frame, split, "validate")
-    found = {one.name: primary_by_run(spec, scored(one.estimator, rows)).mean() for one in (*fitted, chosen)}
+    found = {one.name: primary_by_run(spec, scored(spec, one.estimator, rows)).mean() for one in (*fitted, chosen)}
     found |= {
         name: primary_by_run(spec, rows.join(scores)).mean()
         for name, scores in training.baseline_scores(spec, frame, split, rows).items()
@@ -122,7 +122,7 @@ def ranked(spec: ModelSpec, rows: pd.DataFrame, models: Mapping[str, Fitted | No
     for name, model in models.items():
         if model is not None:
             scores[name] = training.predict(model.estimator, rows)["score"]
-            scores[f"{name}_by_cost"] = score_by_cost(chance(model.estimator, rows), rows[spec.cost])
+            scores[f"{name}_by_cost"] = training.by_cost(spec, model.estimator, rows)["score_by_cost"]
     renamed = {"failures_count": "failure_count"}
     return rows[KEPT].assign(**{renamed.get(name, name): values for name, values in scores.items()})
 
@@ -197,7 +197,8 @@ def measure(
         max_rows: of the frame that is learned from.
 
     Returns:
-        about (of the set), rows, curves, and if there is a model misses (by kind) and missed_runs; ready for JSON.
+        about (of the set), rows, curves, and if there is a model misses (by kind), missed_runs, and where a baseline is
+        ahead in the mean, behind and behind_runs; ready for JSON.
     """
     runs = tables["runs"]
     if isinstance(runs, Path):
@@ -234,6 +235,7 @@ def measure(
     rival = best["apfd_new_lead"]["against"] if "apfd_new_lead" in best else "failure_rate_with_decay"
     shown = [name for name in (MODEL, BY_COST, rival, RANDOM) if name in table]
     found += [{**shared, **row} for view in VIEWS for row in selection_points(table, shown, view, block)]
+    led = [behind(labelled, *of) for of in _led(found)]
     late = missed(labelled, MODEL, rival, OPTIMAL) if MODEL in table else labelled.iloc[:0]
     return {
         "about": _about(shared | counts, table, learned) | {"block": block, "looks": looks, "rival": rival},
@@ -241,7 +243,18 @@ def measure(
         "curves": [curve for name in shown if name != BY_COST for curve in _curve(table, name)],
         "misses": list(by_kind(late)),
         "missed_runs": list(by_run(late)),
+        "behind": [summary for summary, _ in led],
+        "behind_runs": [run for _, runs in led for run in runs],
     }
+
+
+def _led(rows: Iterable[Row]) -> Iterator[tuple[str, str, str]]:
+    """Measure, order of the model, and baseline, wherever the baseline is ahead."""
+    served = {"apfd": MODEL, "apfdc": BY_COST}
+    for row in rows:
+        measured, _, what = row["measure"].rpartition("_")
+        if what == "lead" and row["method"] == served.get(measured.partition("_")[0]) and row["value"] < 0:
+            yield measured, row["method"], row["against"]
 
 
 def judged(spec: ModelSpec, rows: pd.DataFrame, parts: list[Interval], learned: list[Learned]) -> pd.DataFrame:

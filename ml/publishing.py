@@ -79,13 +79,14 @@ def prediction_rows(
 
     Args:
         rows: grain (project, run_id, variant, test_id), unique, with started_at and the features of `explanation`.
-        predicted: score and probability, row by row as `rows`.
+        predicted: score and probability, row by row as `rows`; and what `training.by_cost` says of them.
         explanation: how to find reasons.
         origin: model, how it decides, and moment.
 
     Returns:
         `schemas.Predictions`, by change in order of appearance and by rank. Rank 1 has the highest score; equal scores
-        go by variant and test_id. Chosen are the first tests of a change up to the budget, at least one, or what
+        go by variant and test_id. rank_by_cost is the place by score_by_cost, equal ones by rank; it is null for a
+        model without costs. Chosen are the first tests of a change up to the budget, at least one, or what
         reaches the threshold. `reasons` is a JSON list of at most three {feature, value, effect, words}; a positive
         effect raised the score; value is null where it is missing.
     """
@@ -99,9 +100,12 @@ def prediction_rows(
             "score": predicted["score"].to_numpy(np.float64),
             "probability": predicted["probability"].to_numpy(np.float64),
             "as_of": _moments(rows["started_at"], origin.as_of),
+            "expected_duration_s": np.nan,
         },
         index=range(len(rows)),
     )
+    for name in predicted.columns.intersection(["expected_duration_s", "score_by_cost"]):
+        table[name] = predicted[name].to_numpy(np.float64)
     table["reasons"] = _reasons(rows[list(explanation.reference.index)], explanation)
     change = ["project", "change_id"]
     table["appearance"] = table.groupby(change, sort=False).ngroup()
@@ -111,7 +115,16 @@ def prediction_rows(
         ["appearance", "score", "variant", "test_id"], ascending=[True, False, True, True], ignore_index=True
     )
     table["rank"] = table.groupby("appearance").cumcount() + 1
+    table["rank_by_cost"] = _ranks_by_cost(table)
     return table[columns(Predictions)]
+
+
+def _ranks_by_cost(table: pd.DataFrame) -> "pd.Series[int]":
+    """Place of each row within its change; null in all of them without an order by cost. `table` is in rank order."""
+    if "score_by_cost" not in table:
+        return pd.Series(pd.NA, index=table.index, dtype="Int64")
+    ordered = table.sort_values(["appearance", "score_by_cost", "rank"], ascending=[True, False, True])
+    return (ordered.groupby("appearance").cumcount() + 1).reindex(table.index).astype("Int64")
 
 
 def _moments(started_at: pd.Series, as_of: datetime) -> pd.Series:

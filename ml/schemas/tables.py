@@ -166,6 +166,14 @@ class Predictions(pa.DataFrameModel):
     decision: Series[str] = field(DECISION)
     reasons: Series[str] = field(description="JSON list of {feature, value, effect, words}, strongest first")
     as_of: Series[Utc]
+    expected_duration_s: Series[float] = field(
+        NOT_NEGATIVE, FINITE, nullable=True, description="seconds that the test takes; null where it is not known"
+    )
+    rank_by_cost: Series[pd.Int64Dtype] = field(
+        POSITIVE,
+        nullable=True,
+        description="place in the order that finds failures in the least time; null where nothing is ordered by time",
+    )
 
 
 LAKE_TABLES = {

@@ -145,9 +145,8 @@ def stability(settings: Settings, candidate: Mapping[str, Any]) -> StabilityEvid
 
 def consistency(settings: Settings, candidate: Mapping[str, Any]) -> ConsistencyEvidence:
     """Evidence of the consistency gate: scored again, loaded back, served, and changed by the rules."""
-    frame = pd.read_parquet(candidate["path"])
     split, spec = split_of(candidate), models.load_model(candidate["model"])
-    test = training.period_rows(frame, split, "test")
+    test = training.period_rows(pd.read_parquet(candidate["path"]), split, "test")
     found = ranking(settings, candidate)
     version = ModelVersion(**candidate["version"])
     estimator = open_registry(settings).load(version)

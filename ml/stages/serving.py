@@ -107,9 +107,15 @@ def _predictions(
         for reference, known in _with_reference(pieces, spec.features):
             rows = known if answered is None else _without(known, answered)
             explanation = publishing.Explanation(occluder, reference, words)
-            predictions = publishing.prediction_rows(rows, training.predict(estimator, rows), explanation, origin)
+            predicted = training.predict(estimator, rows).join(_by_cost(spec, estimator, rows, reference))
+            predictions = publishing.prediction_rows(rows, predicted, explanation, origin)
             validation.require_predictions(predictions)
             yield predictions
+
+
+def _by_cost(spec: ModelSpec, estimator: Any, rows: pd.DataFrame, reference: pd.Series) -> pd.DataFrame:
+    """The order by cost; what is not known of a test takes as long as is ordinary, the same in all pieces."""
+    return training.by_cost(spec, estimator, rows, reference.get(spec.cost))
 
 
 def _with_reference(

@@ -2,6 +2,7 @@
 
 from ml.training.baselines import baseline_scores
 from ml.training.choosing import choose
+from ml.training.cost import by_cost
 from ml.training.evaluation import Yardstick, evaluate, period_block
 from ml.training.fitting import FitOptions, Fitted, Plan, fit_candidates, predict, refit
 from ml.training.heads import TwoHeads
@@ -33,6 +34,7 @@ __all__ = [
     "TwoHeads",
     "Yardstick",
     "baseline_scores",
+    "by_cost",
     "choose",
     "decision_threshold",
     "evaluate",

@@ -11,7 +11,7 @@ from ml import metrics
 from ml.errors import NotEnoughData
 from ml.spec import ModelSpec, Objective, Split
 from ml.training.calibration import shrunk
-from ml.training.evaluation import primary_by_run
+from ml.training.evaluation import outcomes, primary_by_run
 from ml.training.fitting import (
     FitOptions,
     Fitted,
@@ -80,8 +80,8 @@ def _orders(spec: ModelSpec, fitted: list[Fitted], baselines: list[Fitted], rows
     """Every way's mean measure on rows to rank. No calibration changes an order, so none is fitted."""
     # Green runs do not count, and most runs are green.
     telling = rows.loc[rows["failed"].astype(bool).groupby(rows["run_id"]).transform("any")]
-    scores = _odds_of_ways(fitted, baselines, telling)
-    return {way: _mean(spec, telling.assign(score=score)) for way, score in scores.items()}
+    scores, told = _odds_of_ways(fitted, baselines, telling), outcomes(spec, telling)
+    return {way: _mean(spec, told.assign(score=score)) for way, score in scores.items()}
 
 
 def _probabilities(
@@ -89,10 +89,10 @@ def _probabilities(
 ) -> dict[Way, float]:
     """Every way's mean measure on the second period, calibrated on the first one."""
     later, rows = periods
-    earlier_odds, found = _odds_of_ways(fitted, baselines, later), {}
+    earlier_odds, told, found = _odds_of_ways(fitted, baselines, later), outcomes(spec, rows), {}
     for way, score in _odds_of_ways(fitted, baselines, rows).items():
         slope, intercept = shrunk(earlier_odds[way], later["failed"].to_numpy(bool), metrics.weights_of(later))
-        found[way] = _mean(spec, rows.assign(score=score, probability=expit(slope * score + intercept)))
+        found[way] = _mean(spec, told.assign(score=score, probability=expit(slope * score + intercept)))
     return found
 
 

@@ -18,17 +18,20 @@ from ml.training.periods import Period, period_rows
 RUN_RESAMPLES = 2_000
 # Each of these goes through all rows again.
 PROBABILITY_RESAMPLES = 200
-COST_EXPONENT = 0.75
-MIN_COST_S = 0.1
 EARLIER: Mapping[Period, tuple[Period, ...]] = {
     "validate": ("fit", "calibrate"),
     "test": ("fit", "calibrate", "validate"),
 }
 
 
-def scored(estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with score and probability."""
-    return rows.assign(**{str(name): values for name, values in predict(estimator, rows).items()})
+def outcomes(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
+    """What measures look at: all but the features, of which a copy per order that is measured would fill the memory."""
+    return rows.drop(columns=list(spec.features), errors="ignore")
+
+
+def scored(spec: ModelSpec, estimator: Any, rows: pd.DataFrame) -> pd.DataFrame:
+    """The outcomes of rows with score and probability."""
+    return outcomes(spec, rows).join(predict(estimator, rows))
 
 
 def primary_by_run(spec: ModelSpec, rows: pd.DataFrame) -> pd.Series:
@@ -44,9 +47,10 @@ def period_block(spec: ModelSpec, frame: pd.DataFrame, split: Split, period: Per
 
     Baselines learn nothing from the fit period, so their figures there are as good as later ones.
     """
-    parts = [period_rows(frame, split, name) for name in EARLIER[period]]
-    rows = pd.concat(parts) if parts else frame.iloc[:0]
-    series = [primary_by_run(spec, rows.join(scores)) for scores in baseline_scores(spec, frame, split, rows).values()]
+    rows = pd.concat([period_rows(frame, split, name) for name in EARLIER[period]])
+    scores, told = baseline_scores(spec, frame, split, rows), outcomes(spec, rows)
+    del rows
+    series = [primary_by_run(spec, told.join(one)) for one in scores.values()]
     best = max(series, key=lambda values: values.mean() if len(values) else 0.0)
     # Weak dependence adds up over many lags of which none stands out (ozone: 0.05 to 0.1 up to lag 8), so the
     # length is never below the usual rate of n^(1/3).
@@ -72,7 +76,7 @@ def evaluate(rows: pd.DataFrame, prefix: str, yardstick: Yardstick) -> dict[str,
 
     Args:
         rows: rows of the period: run_id, started_at, failed, previous_failed, duration_s, score and, unless it is
-            a baseline of a ranking, probability; `score_by_cost` (see `score_by_cost`) where a cost is known; what the
+            a baseline of a ranking, probability; `score_by_cost` (see `cost.by_cost`) where a cost is known; what the
             other views of a ranking need (`metrics.of_view`) where it is known.
         prefix: period name that leads the measure's name.
         yardstick: how to measure.
@@ -121,25 +125,6 @@ def _operating_points(rows: pd.DataFrame, view: metrics.View, block: int) -> dic
             found[f"{at_change_recall('duration', point.target)}_{view}"] = point.duration
             found[f"{at_change_recall('saved', point.target)}_{view}_min"] = point.saved_min
     return found
-
-
-def score_by_cost(chance: pd.Series, cost_s: pd.Series) -> pd.Series:
-    """What to order tests by when time is what counts: chance of a failure per (second ^ `COST_EXPONENT`).
-
-    With certain knowledge chance / cost minimises the expected time to failures (Smith, "Various optimizers for
-    single-stage production", 1956). Chances of rare failures are estimated, and a full division would put too many
-    quick tests first: the exponent was chosen on validation periods.
-
-    Args:
-        chance: 0..1, uncalibrated (`fitting.chance`): a calibration that is flat leaves the cost to decide alone.
-        cost_s: expected duration in seconds; one that is unknown counts as the median of the known, and none as less
-            than `MIN_COST_S`.
-
-    Returns:
-        The score, highest first, with the index of `chance`.
-    """
-    usual = cost_s.median() if cost_s.notna().any() else 1.0
-    return chance / cost_s.fillna(usual).clip(lower=MIN_COST_S) ** COST_EXPONENT
 
 
 def _probabilities(rows: pd.DataFrame, block: int, threshold: float) -> dict[str, Measure]:

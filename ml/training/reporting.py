@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from ml import metrics, plots
 from ml.spec import CandidateRecord, Measure, ModelSpec, Objective, Split
 from ml.training.baselines import baseline_scores
-from ml.training.evaluation import Yardstick, evaluate, period_block, primary_by_run, score_by_cost, scored
-from ml.training.fitting import Fitted, chance, predict
+from ml.training.cost import by_cost
+from ml.training.evaluation import Yardstick, evaluate, outcomes, period_block, primary_by_run, scored
+from ml.training.fitting import Fitted, predict
 from ml.training.periods import Period, period_rows
 
 SHARES = np.linspace(0, 1, 101)
@@ -50,7 +51,7 @@ def records(
     theirs_drawn = {name: _curves(spec, theirs) for name, theirs in baselines.items()}
     found = []
     for one in fitted:
-        own = _with_cost_order(spec, one, scored(one.estimator, rows))
+        own = _scored(spec, one, rows)
         measures = evaluate(own, "validation", replace(yardstick, threshold=threshold(one, frame, split)))
         figures = _figures(one.name, own, {one.name: _curves(spec, own), **theirs_drawn}, budget)
         measures["fit_s"] = Measure(one.seconds, math.nan, math.nan)
@@ -87,13 +88,13 @@ def _measures(
     theirs = {
         name: evaluate(scores, prefix, yardstick) for name, scores in _baseline_rows(spec, frame, split, rows).items()
     }
-    ours = _with_cost_order(spec, one, scored(one.estimator, rows))
+    ours = _scored(spec, one, rows)
     return {one.name: evaluate(ours, prefix, own), **theirs}
 
 
 def _baseline_rows(spec: ModelSpec, frame: pd.DataFrame, split: Split, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     scores = baseline_scores(spec, frame, split, rows)
-    return {name: rows.join(found) for name, found in scores.items()}
+    return {name: outcomes(spec, rows).join(found) for name, found in scores.items()}
 
 
 def threshold(one: Fitted, frame: pd.DataFrame, split: Split) -> float:
@@ -151,12 +152,12 @@ def importance(spec: ModelSpec, estimator: Any, rows: pd.DataFrame, seed: int = 
         values[by_run] = sample[name].to_numpy()[np.lexsort((generator.random(len(sample)), run))]
         return sample.assign(**{name: values})
 
-    full = _mean(spec, scored(estimator, sample))
+    full = _mean(spec, scored(spec, estimator, sample))
     losses = {}
     at_once = max(1, _ROWS_PER_CALL // len(sample))
     for start in range(0, len(features), at_once):
         names = features[start : start + at_once]
-        shuffled = scored(estimator, pd.concat([mixed(name) for name in names], ignore_index=True))
+        shuffled = scored(spec, estimator, pd.concat([mixed(name) for name in names], ignore_index=True))
         for number, name in enumerate(names):
             losses[name] = full - _mean(spec, shuffled.iloc[number * len(sample) : (number + 1) * len(sample)])
     return pd.Series(losses)
@@ -171,10 +172,9 @@ def _mean(spec: ModelSpec, rows: pd.DataFrame) -> float:
     return float(primary_by_run(spec, rows).mean())
 
 
-def _with_cost_order(spec: ModelSpec, one: Fitted, rows: pd.DataFrame) -> pd.DataFrame:
-    if not spec.cost:
-        return rows
-    return rows.assign(score_by_cost=score_by_cost(chance(one.estimator, rows), rows[spec.cost]))
+def _scored(spec: ModelSpec, one: Fitted, rows: pd.DataFrame) -> pd.DataFrame:
+    """The outcomes of rows with score and probability, and for a model with a cost the score by cost."""
+    return scored(spec, one.estimator, rows).join(by_cost(spec, one.estimator, rows))
 
 
 def _curves(spec: ModelSpec, rows: pd.DataFrame) -> dict[metrics.View, pd.DataFrame]:

@@ -21,6 +21,8 @@ _EPOCH_US = 946_684_800_000_000
 _JSONB_VERSION = b"\x01"
 
 _NUMBERS = {"rank": ">i4", "score": ">f8", "probability": ">f8", "as_of": ">i8"}
+OR_NULL = {"expected_duration_s": ">f8", "rank_by_cost": ">i4"}
+_NULL = struct.pack(">i", -1)
 _TEXTS = ("change_id", "variant", "test_id", "decision")
 _JSON = "reasons"
 SCHEMA = pa.schema(
@@ -29,17 +31,21 @@ SCHEMA = pa.schema(
         "score": pa.float64(),
         "probability": pa.float64(),
         "as_of": pa.timestamp("us", "UTC"),
+        "expected_duration_s": pa.float64(),
+        "rank_by_cost": pa.int32(),
         **dict.fromkeys((*_TEXTS, _JSON), pa.string()),
     }
 )
-_SIZED = np.dtype([part for name, kind in _NUMBERS.items() for part in ((f"{name} size", ">i4"), (name, kind))])
 
 
 def encode(batch: pa.RecordBatch) -> pa.BinaryArray:
-    """Rows of `SCHEMA` without nulls as they are stored, each without its beginning."""
+    """Rows of `SCHEMA` as they are stored, each without its beginning; nulls are in columns of `OR_NULL` only."""
     numbers = {name: np.asarray(batch[name]) for name in _NUMBERS}
     numbers["as_of"] = np.asarray(batch["as_of"].cast(pa.int64())) - _EPOCH_US
-    cells = [_fixed(_sized(numbers))]
+    cells = [_fixed(_sized(numbers, _NUMBERS))]
+    for name, kind in OR_NULL.items():
+        value = _fixed(_sized({name: np.asarray(batch[name].fill_null(0))}, {name: kind}))
+        cells.append(pc.if_else(batch[name].is_valid(), value, pa.scalar(_NULL, pa.binary())))
     for name in (*_TEXTS, _JSON):
         value = batch[name].cast(pa.binary())
         if name == _JSON:
@@ -50,7 +56,7 @@ def encode(batch: pa.RecordBatch) -> pa.BinaryArray:
 
 def copy(cursor: extensions.cursor, publication_number: int, chunks: Iterable[pa.BinaryArray]) -> None:
     """Store encoded rows as those of a publication."""
-    names = ["publication_number", *_NUMBERS, *_TEXTS, _JSON]
+    names = ["publication_number", *_NUMBERS, *OR_NULL, *_TEXTS, _JSON]
     command = f"COPY fourgate.prediction_row ({', '.join(names)}) FROM STDIN (FORMAT binary)"
     begin = struct.pack(">hii", len(names), 4, publication_number)
     for rows in chunks:
@@ -75,10 +81,12 @@ def _joined(rows: pa.BinaryArray, between: bytes) -> pa.Buffer:
     return pc.binary_join(each, pa.scalar(between, pa.binary()))[0].as_buffer()
 
 
-def _sized(numbers: Mapping[str, NDArray[Any]]) -> NDArray[np.void]:
-    sized = np.empty(len(numbers["rank"]), _SIZED)
+def _sized(numbers: Mapping[str, NDArray[Any]], kinds: Mapping[str, str]) -> NDArray[np.void]:
+    """Rows of numbers, each with its size before it."""
+    layout = np.dtype([part for name, kind in kinds.items() for part in ((f"{name} size", ">i4"), (name, kind))])
+    sized = np.empty(len(next(iter(numbers.values()))), layout)
     for name, values in numbers.items():
-        sized[f"{name} size"], sized[name] = _SIZED[name].itemsize, values
+        sized[f"{name} size"], sized[name] = layout[name].itemsize, values
     return sized
 
 

@@ -188,7 +188,7 @@ def _checked(publication: Publication, frame: pd.DataFrame) -> pa.Table:
     except (pa.ArrowException, UnicodeEncodeError) as error:
         raise WarehouseError(f"predictions cannot be stored: {error}") from error
     for name in _FRAME:
-        if table[name].null_count:
+        if name not in copying.OR_NULL and table[name].null_count:
             raise WarehouseError(f"predictions: {table[name].null_count} nulls in {name}; every column needs a value")
     for name, wanted in (("model", publication.version.model), ("project", publication.project)):
         others = [value for value in table[name].unique().to_pylist() if value != wanted]

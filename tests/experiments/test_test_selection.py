@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from experiments import page, rows
+from experiments.behind import behind
 from experiments.hindsight import Evidence, learned_in_hindsight
 from experiments.histories import opened, read_tables
 from experiments.misses import by_kind, by_run, kinds, missed
@@ -243,6 +244,62 @@ def test_a_run_is_told_by_the_failures_through_which_it_loses_most() -> None:
     assert (second["run"], second["place"], second["since_failure"]) == (2, 0.95, 50)
 
 
+@pytest.mark.parametrize("measured", ["apfd_all", "apfdc_all"])
+def test_what_is_won_and_lost_run_by_run_adds_up_to_the_lead(measured: str) -> None:
+    scored = table([[2, 9], [], [1, 4], [8], [3]], {"model": IN_ORDER, "rival": IN_ORDER[::-1]})
+    scored["optimal"] = scored["failed"].astype(float)
+    scored.loc[9, ["previous_failed", "state"]] = [True, None]
+    summary, runs = behind(scored, measured, "model", "rival")
+    rows_of_all = compare(scored.drop(columns="state"), "all", 1)
+    lead = next(
+        row["value"] for row in rows_of_all if row["measure"] == f"{measured}_lead" and row["method"] == "model"
+    )
+    count = summary["runs_ahead"] + summary["runs_equal"] + summary["runs_behind"]
+    assert count == 4
+    assert summary["won"] - summary["lost"] == pytest.approx(lead, abs=1e-3)
+    assert sum(row["lost"] for row in runs) / count == pytest.approx(summary["lost"], abs=1e-3)
+    assert [row["lost"] for row in runs] == sorted((row["lost"] for row in runs), reverse=True)
+    assert len(runs) == summary["runs_behind"] >= 1
+
+
+def test_a_run_behind_is_told_by_the_failure_that_stands_furthest_behind() -> None:
+    scored = table([[2, 9], [8]], {"model": IN_ORDER, "rival": IN_ORDER[::-1]})
+    scored.loc[9, ["previous_failed", "state"]] = [True, None]
+    summary, (worse, better) = behind(scored, "apfd_all", "model", "rival")
+    assert summary == {
+        "measure": "apfd_all",
+        "method": "model",
+        "rival": "rival",
+        "runs_ahead": 0,
+        "runs_equal": 0,
+        "runs_behind": 2,
+        "won": 0.0,
+        "lost": 0.45,
+    }
+    assert (worse["run"], worse["kind"], worse["lost"]) == (2, "long_ago", 0.7)
+    assert better == {
+        "measure": "apfd_all",
+        "run": 1,
+        "value": 0.4,
+        "rival_value": 0.6,
+        "lost": 0.2,
+        "day": "2026-01-01",
+        "tests": 10,
+        "failures": 2,
+        "kind": "again",
+        "state": "unknown",
+        "duration_s": 10.0,
+        "executions": 100,
+        "failed_before": 5,
+        "since_failure": 50,
+        "place": 0.95,
+        "rival_place": 0.05,
+    }
+    by_cost, [only] = behind(scored, "apfdc_all", "model", "rival")
+    assert by_cost["runs_ahead"] == 1  # of 3 s and 10 s each order has one early, and 3 s cost less
+    assert (only["run"], only["place"], only["rival_place"]) == (2, 0.7364, 0.2636)
+
+
 def test_the_page_tells_the_runs_that_lose_most_and_why() -> None:
     runs = [
         {"run": run, "kind": kind, "state": "flaky", "tests": 9, "lost": lost, "rival_lost": 0.1}
@@ -307,6 +364,10 @@ def test_a_simulated_history_goes_through_to_the_page(found: dict[str, Any], tmp
     text = page.render(tmp_path)
     assert "Absent, so not on this page: ozone, ozone_gha, druid, iofrol, zephyr." in text
     assert page.cell(by["model", "apfd_new"]) in text
+    ahead = [row for row in found["rows"] if row["measure"].endswith("_lead") and row["value"] < 0]
+    led = {row["measure"].removesuffix("_lead") for row in ahead if row["method"] in ("model", "model_by_cost")}
+    assert {row["measure"] for row in found["behind"]} <= led
+    assert all(f"runs (won {row['won']:.4f})" in text for row in found["behind"])
     page.draw(tmp_path, tmp_path / "plots", lambda name: None)
     assert (tmp_path / "plots" / "dune.png").read_bytes().startswith(b"\x89PNG")
 

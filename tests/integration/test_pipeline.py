@@ -1,6 +1,7 @@
 """Every stage on real PostgreSQL, MLflow and Delta, scored against the truth of a simulated world."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -81,6 +82,8 @@ def test_a_history_becomes_predictions_that_find_the_true_regressions(
         _mean_apfd(state, name) for name in state["comparison"] if name != "candidate"
     )
 
+    _the_queries_of_the_documentation_answer(fourgate)
+
     measured = serving.monitor(fourgate, MODEL)
     assert [one["project"] for one in measured] == [PROJECT]
     assert any(isinstance(value, float) and value > 0 for value in measured[0]["measures"].values())
@@ -90,6 +93,30 @@ def test_a_history_becomes_predictions_that_find_the_true_regressions(
     _a_rollback_without_a_previous_champion_says_so(fourgate)
     assert maintenance.maintain(fourgate, NOW)["snapshot_id"] >= first["snapshot_id"]
     assert serving.publish(fourgate, MODEL)[0]["rows"] == published[0]["rows"]
+
+
+def _the_queries_of_the_documentation_answer(settings: Settings) -> None:
+    """Of `docs/how-to/select-tests.md`: the tests to select, and those that fit into ten minutes."""
+    text = (preparation.ROOT / "docs" / "how-to" / "select-tests.md").read_text(encoding="utf-8")
+    with opening.open_warehouse(settings) as warehouse, warehouse.transaction() as cursor:
+        answers = []
+        for query in re.findall(r"```sql\n(.*?)```", text, re.DOTALL):
+            cursor.execute(query)
+            answers.append(pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description]))
+        cursor.execute(
+            "SELECT rank, rank_by_cost, probability, expected_duration_s FROM fourgate.current_prediction "
+            "WHERE change_id = 'next'"
+        )
+        ranks, by_cost, probability, seconds = map(list, zip(*cursor.fetchall(), strict=True))
+    chosen, quick = answers
+    assert chosen["rank"].tolist() == list(range(1, len(chosen) + 1))
+    assert sorted(ranks) == sorted(by_cost) == list(range(1, len(ranks) + 1))
+    assert len(chosen) == int(0.3 * len(ranks))
+    assert quick["minutes"].is_monotonic_increasing
+    assert 0 < len(quick) <= len(ranks)
+    # what comes first finds more per second
+    found = pd.DataFrame({"by_cost": by_cost, "per_second": pd.Series(probability) / pd.Series(seconds)})
+    assert found.corr("spearman").iloc[0, 1] < -0.9
 
 
 def _it_can_be_traced_and_repeated(settings: Settings, state: dict[str, Any], folder: Path, commits: set[str]) -> None:

@@ -47,9 +47,9 @@ def _rows(*rows: tuple[str, str, str, float, float, float, float]) -> pd.DataFra
     return table.assign(project="p", started_at=started).astype(dict.fromkeys(FEATURES, float))
 
 
-def _publish(rows: pd.DataFrame, budget: float = 0.3) -> pd.DataFrame:
+def _publish(rows: pd.DataFrame, budget: float = 0.3, **by_cost: list[float]) -> pd.DataFrame:
     score = _score(rows)
-    predicted = pd.DataFrame({"score": score, "probability": 1 / (1 + np.exp(-score))}, index=rows.index)
+    predicted = pd.DataFrame({"score": score, "probability": 1 / (1 + np.exp(-score)), **by_cost}, index=rows.index)
     return prediction_rows(
         rows, predicted, Explanation(Whole(_score), REFERENCE, WORDS), Origin("test_selection", budget, MOMENT)
     )
@@ -71,6 +71,25 @@ def test_tests_rank_by_score_within_their_change_and_changes_keep_their_order() 
     )
     found = list(table[["change_id", "test_id", "rank"]].itertuples(index=False, name=None))
     assert found == [("run 2", "b", 1), ("run 2", "a", 2), ("run 1", "a", 1), ("run 1", "b", 2)]
+
+
+def test_the_order_by_cost_is_within_a_change_and_equal_ones_go_by_rank() -> None:
+    rows = _rows(
+        ("run 2", "", "a", 0, 10, np.nan, 1),
+        ("run 1", "", "a", 3, 10, np.nan, 1),
+        ("run 2", "", "b", 5, 10, np.nan, 1),
+        ("run 2", "", "c", 1, 10, np.nan, 1),
+    )
+    table = _publish(rows, expected_duration_s=[1.0, 2.0, np.nan, 3.0], score_by_cost=[0.5, 0.1, 0.5, 0.9])
+    found = list(table[["change_id", "test_id", "rank", "rank_by_cost"]].itertuples(index=False, name=None))
+    assert found == [("run 2", "b", 1, 2), ("run 2", "c", 2, 1), ("run 2", "a", 3, 3), ("run 1", "a", 1, 1)]
+    assert table["expected_duration_s"].fillna(-1).tolist() == [-1.0, 3.0, 1.0, 2.0]
+
+
+def test_a_model_without_costs_has_no_order_by_cost() -> None:
+    table = _publish(_rows(("run", "", "a", 1, 10, np.nan, 1)))
+    assert table["rank_by_cost"].isna().all()
+    assert table["expected_duration_s"].isna().all()
 
 
 def test_equal_scores_rank_by_variant_then_test() -> None:

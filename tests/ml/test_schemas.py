@@ -20,11 +20,15 @@ GOOD_PREDICTION = {
     "decision": "select",
     "reasons": "[]",
     "as_of": MOMENT,
+    "expected_duration_s": 1.5,
+    "rank_by_cost": 1,
 }
 
 
 def prediction(**changes: object) -> pd.DataFrame:
-    return pd.DataFrame([{**GOOD_PREDICTION, **changes}]).astype({"as_of": "datetime64[us, UTC]"})
+    return pd.DataFrame([{**GOOD_PREDICTION, **changes}]).astype(
+        {"as_of": "datetime64[us, UTC]", "rank_by_cost": "Int64"}
+    )
 
 
 def test_every_rule_of_a_lake_table_has_a_reason_code_and_a_description() -> None:

@@ -35,6 +35,8 @@ def rows(change: str) -> pd.DataFrame:
             "decision": ["select", "skip", "skip"],
             "reasons": '[{"feature": "failure_rate", "value": 0.5, "effect": 0.1, "words": "failed often"}]',
             "as_of": pd.Timestamp(NOON),
+            "expected_duration_s": [8.0, 0.5, None],
+            "rank_by_cost": [2, 1, 3],
         }
     )
 

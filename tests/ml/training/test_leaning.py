@@ -251,7 +251,7 @@ def test_what_was_better_in_the_last_window_only_is_not_chosen(doubtful, split):
     one = training.choose(spec, fitted, rows, split, OPTIONS)
     assert one.plan.baseline == "by_hidden"
     last = training.period_rows(rows, split, "validate")
-    theirs, ours = (primary_by_run(spec, scored(fit.estimator, last)).mean() for fit in (alone, one))
+    theirs, ours = (primary_by_run(spec, scored(spec, fit.estimator, last)).mean() for fit in (alone, one))
     assert theirs > ours
 
 

@@ -40,7 +40,7 @@ def quick(**changes):
 
 
 def test_it_ranks_what_fails_first_and_gives_calibrated_chances(frame, split, fitted):
-    rows = scored(fitted.estimator, training.period_rows(frame, split, "validate"))
+    rows = scored(SPEC, fitted.estimator, training.period_rows(frame, split, "validate"))
     assert primary_by_run(SPEC, rows).mean() > 0.7
     assert rows["probability"].mean() == pytest.approx(rows["failed"].mean(), abs=0.05)
     assert chance(fitted.estimator, rows).mean() == pytest.approx(rows["failed"].mean(), abs=0.06)

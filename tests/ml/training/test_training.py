@@ -10,7 +10,7 @@ from ml import metrics, training
 from ml.errors import NotEnoughData
 from ml.models.parts import scaled
 from ml.spec import WEIGHT, Interval, Objective
-from ml.training.evaluation import score_by_cost
+from ml.training.cost import score_by_cost
 from tests.ml.training.training_builders import START, frame_of, small_spec
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,9 @@ from tests.ml.validation.validation_builders import AS_OF
 def good_predictions() -> pd.DataFrame:
     row: dict[str, Any] = {"model": "m", "project": "shop", "change_id": "next", "variant": "v", "test_id": "T"}
     row |= {"score": 0.1, "probability": 0.1, "rank": 1, "decision": "select", "reasons": "[]"}
-    return pd.DataFrame([{**row, "as_of": pd.Timestamp(AS_OF)}] * 2).astype({"as_of": "datetime64[us, UTC]"})
+    row |= {"as_of": pd.Timestamp(AS_OF), "expected_duration_s": None, "rank_by_cost": None}
+    types = {"as_of": "datetime64[us, UTC]", "expected_duration_s": "float64", "rank_by_cost": "Int64"}
+    return pd.DataFrame([row] * 2).astype(types)
 
 
 def test_good_predictions_pass_unchanged() -> None:

@@ -22,6 +22,7 @@ NAMES = [
     "0010_rows_of_predictions.sql",
     "0011_retention_of_predictions.sql",
     "0012_numbers_of_publications.sql",
+    "0013_order_by_cost.sql",
 ]
 
 
@@ -71,11 +72,11 @@ def test_a_database_of_an_older_release_gets_only_the_new_migration_and_keeps_it
     newer = migration_folder(tmp_path / "sql")
     for name in NAMES:
         (newer / name).write_bytes((FOLDER / name).read_bytes())
-    migration_folder(newer, m0013_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
-    assert migrate(postgres.admin_dsn, folder=newer) == ["0013_note.sql"]
+    migration_folder(newer, m0014_note="ALTER TABLE fourgate.champion ADD COLUMN note text")
+    assert migrate(postgres.admin_dsn, folder=newer) == ["0014_note.sql"]
     with Warehouse(postgres.pipeline_dsn) as warehouse:
         assert warehouse.next_sequence() == 2
-    with pytest.raises(WarehouseError, match=r"0013_note.sql, which this release does not know: upgrade"):
+    with pytest.raises(WarehouseError, match=r"0014_note.sql, which this release does not know: upgrade"):
         migrate(postgres.admin_dsn)
 
 
@@ -108,8 +109,9 @@ def test_a_warehouse_of_the_first_release_keeps_its_predictions_under_the_same_n
     ((past,), (current,)) = [rows(empty_database.reader_dsn, EVERY_COLUMN.format(view))[0] for view in views]
     assert past["change_id"] == "r1"
     assert migrate(empty_database.admin_dsn) == NAMES[4:]
-    assert rows(empty_database.reader_dsn, EVERY_COLUMN.format(views[0])) == [({**past, "is_shared": False},)]
-    assert rows(empty_database.reader_dsn, EVERY_COLUMN.format(views[1])) == [({**current, "is_shared": False},)]
+    more = {"is_shared": False, "expected_duration_s": None, "rank_by_cost": None}
+    assert rows(empty_database.reader_dsn, EVERY_COLUMN.format(views[0])) == [({**past, **more},)]
+    assert rows(empty_database.reader_dsn, EVERY_COLUMN.format(views[1])) == [({**current, **more},)]
     assert rows(empty_database.admin_dsn, "SELECT * FROM public.mine") == [("a",)]
 
 

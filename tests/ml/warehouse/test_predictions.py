@@ -54,6 +54,8 @@ def predictions(*tests: str, change_id: str = "next", score: float = 0.25) -> pd
             "decision": "select",
             "reasons": json.dumps([{"feature": "failures_7d", "value": 2.0, "effect": 0.1}]),
             "as_of": pd.Series([NOON] * len(tests), dtype="datetime64[us, UTC]"),
+            "expected_duration_s": 1.5,
+            "rank_by_cost": range(1, len(tests) + 1),
         }
     )
 
@@ -94,7 +96,23 @@ def test_a_published_row_reads_back_as_it_was(warehouse: Warehouse) -> None:
         "snapshot_id": 1,
         "publication_id": publication_id,
         "is_shared": False,
+        "expected_duration_s": 1.5,
+        "rank_by_cost": 1,
     }
+
+
+def test_a_row_without_an_order_by_cost_reads_back_without(warehouse: Warehouse) -> None:
+    rows = predictions("a", "b", "c").assign(
+        expected_duration_s=[0.0, None, 3.5], rank_by_cost=pd.array([None, 2, 1], dtype="Int64")
+    )
+    warehouse.publish(publication(), [rows])
+    found = warehouse.current_predictions("test_selection", "shop")
+    assert found["expected_duration_s"].astype(object).where(found["expected_duration_s"].notna(), None).tolist() == [
+        0.0,
+        None,
+        3.5,
+    ]
+    assert found["rank_by_cost"].astype("Int64").tolist() == [pd.NA, 2, 1]
 
 
 def shared(served: str = "shop") -> Publication:

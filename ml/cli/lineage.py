@@ -28,6 +28,10 @@ def print_lineage(found: Mapping[str, Any]) -> None:
 def _prediction(tree: Tree, row: Mapping[str, Any]) -> None:
     told = f"P(fail) {row['probability']:.3f}, score {row['score']:.4g}, rank {row['rank']}: {row['decision']}"
     node = tree.add(plain(f"{told}, from what was known before {row['as_of']}"))
+    if row["rank_by_cost"]:
+        seconds = row["expected_duration_s"]
+        takes = "an unknown time" if seconds is None else f"{seconds:.3g} s"
+        node.add(plain(f"takes {takes} as a rule; rank {row['rank_by_cost']} where time is what counts"))
     for reason in row["reasons"]:
         node.add(plain(f"{reason['effect']:+.3g} by {reason['feature']}: {reason.get('words') or reason['value']}"))
     state = "current" if row["is_current"] else "past"

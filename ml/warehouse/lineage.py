@@ -10,8 +10,8 @@ from ml.warehouse.session import Session
 
 _PREDICTION = (
     "prediction.publication_id, prediction.model, prediction.project, change_id, variant, test_id, score, "
-    "probability, rank, decision, reasons, prediction.model_version, prediction.is_shared, prediction.gate_report, "
-    "prediction.snapshot_id, "
+    "probability, rank, rank_by_cost, expected_duration_s, decision, reasons, prediction.model_version, "
+    "prediction.is_shared, prediction.gate_report, prediction.snapshot_id, "
     "prediction.as_of, publication.as_of AS published_as_of, is_current, published_at"
 )
 _SETS = "fourgate.prediction JOIN fourgate.publication USING (publication_id)"

@@ -84,7 +84,8 @@ _KEPT = {
     "champion": "SELECT route, as_of, previous ->> 'route', previous ->> 'as_of' FROM fourgate.champion "
     "WHERE project = %s",
     "publications": "SELECT as_of, row_count, is_current FROM fourgate.publication WHERE project = %s",
-    "predictions": "SELECT as_of, change_id, variant, test_id, score, probability, rank, decision, reasons::text "
+    "predictions": "SELECT as_of, change_id, variant, test_id, score, probability, rank, decision, reasons::text, "
+    "expected_duration_s, rank_by_cost "
     "FROM fourgate.prediction WHERE project = %s",
     "audit": "SELECT action, count(*) FROM fourgate.audit_log "
     "WHERE coalesce(detail ->> 'project', split_part(subject, ' ', 2)) = %s GROUP BY action",

@@ -21,6 +21,7 @@ class Sample:
         self._order = np.argsort(values, kind="stable")
         self._truth, self._value = truth[self._order], values[self._order]
         self._firsts = np.searchsorted(self._value, self._value, side="left")
+        self._starts = np.unique(self._firsts)
         distinct = np.flatnonzero(np.diff(self._value[::-1]))
         self._ends = np.append(distinct, len(values) - 1) if len(values) else np.empty(0, np.int64)
 
@@ -41,8 +42,7 @@ class Sample:
         pairs = failed.sum() * passed.sum()
         if pairs == 0:
             return math.nan
-        starts = np.unique(self._firsts)
-        ties_failed, ties_passed = np.add.reduceat(failed, starts), np.add.reduceat(passed, starts)
+        ties_failed, ties_passed = np.add.reduceat(failed, self._starts), np.add.reduceat(passed, self._starts)
         below = np.cumsum(ties_passed) - ties_passed
         return float((ties_failed * (below + ties_passed / 2)).sum() / pairs)
 

@@ -288,6 +288,7 @@ def test_columns_beyond_the_layout_do_not_land(history: Path) -> None:
     assert "author_name" not in pq.read_schema(Path(batch.folder) / "payloads" / "runs.parquet").names
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL_DATA / "ozone").is_dir(), reason="FOURGATE_REAL_DATA holds no ozone history")
 def test_every_run_and_result_of_ozone_is_read(tmp_path: Path) -> None:
     source = open_source(REAL_DATA / "ozone", tmp_path, LIMITS)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
+from threadpoolctl import threadpool_limits
 
 from benchmarks.histories import PROJECT, TABLES, frames, to_lake
 from benchmarks.pairing import Contender, Pairing, Unequal
@@ -138,6 +139,9 @@ def _sklearn_score(estimator: Any, pairs: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 
 def _same_probabilities(frame: pd.DataFrame, ours: Any, peer: Any) -> str:
+    """Of the peer on one thread, as ours: on two, boosting sums in another order, and equal splits fall otherwise."""
+    with threadpool_limits(1):
+        peer = _sklearn_fit(frame)
     return _same(_score(ours, frame), _sklearn_score(peer, frame))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from subprocess import run
+from subprocess import PIPE, run
 from typing import Any
 
 from ml import stack
@@ -66,7 +66,7 @@ def figures(quick: bool, scratch: Path) -> Iterator[Figure]:
 
 
 def _parsed(path: Path) -> float:
-    done = run([sys.executable, "-c", PARSE, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", PARSE, str(path)], cwd=ROOT, stdout=PIPE, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 
 

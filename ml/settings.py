@@ -22,6 +22,7 @@ PREFIX = "FOURGATE_"
 FILE = "_FILE"
 TOKEN = "TOKEN_"  # noqa: S105 -- begins FOURGATE_TOKEN_<SOURCE>, the name of a source's secret
 UPLOAD_TOKEN = PREFIX + "UPLOAD_TOKEN"  # of a CI job; no setting, for nothing but `fourgate upload` reads it
+REAL_DATA = PREFIX + "REAL_DATA"  # real histories for tests, benchmarks and `make results`; no setting either
 MAX_SECRET_BYTES = 10_000
 MODELS = ("test_selection", "build_risk", "flaky_tests")
 GATES = ("data_quality", "statistical", "stability", "consistency")
@@ -275,7 +276,7 @@ def _named(values: Mapping[str, str | None]) -> dict[str, str]:
     found = {
         name: value or ""
         for name, value in values.items()
-        if name.startswith(PREFIX) and not name.startswith((PREFIX + TOKEN, UPLOAD_TOKEN))
+        if name.startswith(PREFIX) and not name.startswith((PREFIX + TOKEN, UPLOAD_TOKEN)) and name != REAL_DATA
     }
     for name in SECRETS:
         if found.get(name + FILE):

@@ -12,6 +12,10 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_where_tests_find_real_histories_is_no_setting_and_not_in_the_way() -> None:
+    assert load_settings({"FOURGATE_REAL_DATA": "/somewhere"}) == load_settings({})
+
+
 def test_an_unknown_setting_is_named_with_the_nearest_known_one() -> None:
     with pytest.raises(SettingsError, match=r"FOURGATE_AIRFLOW_PROT is not a setting.*FOURGATE_AIRFLOW_PORT"):
         load_settings({"FOURGATE_AIRFLOW_PROT": "8080"})
